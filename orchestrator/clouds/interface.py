@@ -1,0 +1,83 @@
+"""What the engine asks of a cloud. Transport trouble is `NodeAwayError`; everything about one VM is a value."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest
+
+VM_CHUNK = 100
+"""UUIDs a query carries: 33 bytes each, and the node's front end takes 8 KB of request line and headers."""
+
+
+class NodeAwayError(Exception):
+    """The node cannot be reached, is not ready, or refuses the login in mid-run; nothing is known of any VM by this.
+
+    `detail` is one clear clause. Raised by every read; never by `send`, whose doubt is `Lost`.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class QueryRefusedError(Exception):
+    """The node answers and does not take this query; `detail` says in its words why."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What is learned of the node before a run. `clock_ahead_seconds`: its clock minus ours, None where not told."""
+
+    endpoint: str
+    version: str | None
+    clock_ahead_seconds: float | None
+    time_zone: str | None
+
+
+class Cloud(Protocol):
+    """A management node, or something that behaves as one."""
+
+    async def facts(self) -> NodeFacts:
+        """Version, clock and zone. Raises NodeAwayError."""
+        ...
+
+    async def permission(self) -> str | None:
+        """None where this account may stop VMs, else the node's words; asked by a dry run of a UUID nobody has."""
+        ...
+
+    def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
+        """VMs that meet all conditions, in pages of a stable order. Raises NodeAwayError, QueryRefusedError."""
+        ...
+
+    async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
+        """These VMs, whole; who is missing is not known to the node. Any number; split under the URL's limit."""
+        ...
+
+    async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
+        """The state word of each of these VMs, nothing else; missing ones are gone. One request a `VM_CHUNK`."""
+        ...
+
+    async def send(self, request: StopRequest) -> SendResult:
+        """One PUT, sent at most once on the wire."""
+        ...
+
+    async def look(self, job_uuid: str) -> JobAnswer:
+        """The job's answer now. Raises NodeAwayError."""
+        ...
+
+    async def hosts(self, uuids: Sequence[str]) -> Mapping[str, HostRow]:
+        """These hosts. Raises NodeAwayError."""
+        ...
+
+    async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
+        """Every VM that has one of these hosts now and is not Stopped. Raises NodeAwayError."""
+        ...
+
+    async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
+        """HA level of those VMs that have one in their tags; empty where it cannot be read."""
+        ...

@@ -1,0 +1,1 @@
+"""A ZStack management node over its REST interface."""

@@ -1,0 +1,185 @@
+"""`Cloud` over a ZStack management node: reads that survive odd answers, PUTs that leave at most once."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import anyio
+
+from orchestrator.clouds.interface import VM_CHUNK, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.clouds.zstack import query
+from orchestrator.clouds.zstack.client import ZStackClient
+from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready
+from orchestrator.clouds.zstack.http import ExchangeError
+from orchestrator.errors import LoginError, NodeUnreachableError
+from orchestrator.model.fault import NodeError, own_error
+from orchestrator.model.target import (
+    HostRow,
+    JobAnswer,
+    JobFailed,
+    JobRunning,
+    JobSucceeded,
+    Lost,
+    Refused,
+    Seen,
+    SendResult,
+    StopRequest,
+)
+
+NOBODY = "f" * 8 + uuid4().hex[8:]
+"""A UUID no VM has: what a dry run asks for."""
+_DENIED = ("ID.", "LICENSE.", "LOGIN_CONTROL.")
+_HA_TAG = "ha::"
+
+
+class ZStackCloud:
+    """A management node, seen through one client."""
+
+    def __init__(self, client: ZStackClient) -> None:
+        self._client = client
+
+    async def facts(self) -> NodeFacts:
+        """Version, clock and zone. Raises NodeUnreachableError, LoginError."""
+        version = await self._client.version()
+        try:
+            await self._client.learn_clock()
+        except ExchangeError as error:
+            raise NodeAwayError(error.detail) from None
+        return NodeFacts(
+            self._client.endpoint, version, self._client.ahead, str(self._client.zone) if self._client.zone else None
+        )
+
+    async def permission(self) -> str | None:
+        """Dry-run a stop of a UUID nobody has; None where the node would let this account stop VMs."""
+        error = await self._dry_run(stop_ha=True, send_false=False)
+        if error is None:
+            return None
+        codes = list(error.codes())
+        if any(code.startswith(_DENIED) for code in codes) or "SYS.1006" in codes:
+            return error.sentence()
+        return None
+
+    async def learn_stop_ha(self) -> None:
+        """Find out whether this node takes `stopHA: "false"`; those that do have true as their default."""
+        error = await self._dry_run(stop_ha=False, send_false=True)
+        codes = set(error.codes()) if error is not None else set()
+        self._client.send_false = error is None or "SYS.1003" in codes
+
+    async def _dry_run(self, *, stop_ha: bool, send_false: bool) -> NodeError | None:
+        request = StopRequest(NOBODY, "grace", uuid4().hex, 15, stop_ha, system_tags=("validationOnly",))
+        before, self._client.send_false = self._client.send_false, send_false
+        try:
+            result = await self._client.send(request)
+        finally:
+            self._client.send_false = before
+        if isinstance(result, Refused):
+            return result.error
+        with anyio.move_on_after(20):
+            while not isinstance(result, Lost):
+                answer = await self.look(request.job_uuid)
+                if isinstance(answer, JobFailed):
+                    return answer.error
+                if isinstance(answer, JobSucceeded):
+                    return None
+                await anyio.sleep(0.05 if isinstance(answer, JobRunning) else 0.5)
+        return None
+
+    async def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
+        """Pages of VMs by uuid order; each page asks for what sorts after the last, so rows that vanish skip none."""
+        after: list[str] = []
+        while True:
+            params = query.encode([*conditions, *after], sort="+uuid", limit=query.PAGE)
+            page = await self._rows("/v1/vm-instances", params)
+            seen = self._see_all(page)
+            if seen:
+                yield seen
+            if len(page) < query.PAGE or not seen:
+                return
+            after = [f"uuid>{max(vm.row.uuid for vm in seen)}"]
+
+    async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
+        """Whole rows by UUID, `VM_CHUNK` a request."""
+        found: dict[str, Seen] = {}
+        for chunk in query.chunks(uuids, VM_CHUNK):
+            params = query.encode([f"uuid?={','.join(chunk)}"], limit=len(chunk))
+            for vm in self._see_all(await self._rows("/v1/vm-instances", params)):
+                found[vm.row.uuid] = vm
+        return found
+
+    async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
+        """State words by UUID, `VM_CHUNK` a request."""
+        found: dict[str, str | None] = {}
+        for chunk in query.chunks(uuids, VM_CHUNK):
+            params = query.encode([f"uuid?={','.join(chunk)}"], fields="uuid,state", limit=len(chunk))
+            for row in await self._rows("/v1/vm-instances", params):
+                if query.is_uuid(row.get("uuid")):
+                    found[row["uuid"]] = query.text_or_none(row, "state")
+        return found
+
+    async def send(self, request: StopRequest) -> SendResult:
+        """One PUT; a login that is refused or cannot be reached leaves it unsent."""
+        try:
+            return await self._client.send(request)
+        except (LoginError, NodeUnreachableError) as error:
+            return Lost(own_error("http.unsent", str(error)))
+
+    async def look(self, job_uuid: str) -> JobAnswer:
+        """The job's answer now."""
+        try:
+            return await self._client.look(job_uuid)
+        except ExchangeError as error:
+            raise NodeAwayError(error.detail) from None
+
+    async def hosts(self, uuids: Sequence[str]) -> Mapping[str, HostRow]:
+        """Hosts by UUID."""
+        found: dict[str, HostRow] = {}
+        for chunk in query.chunks([uuid for uuid in uuids if query.is_uuid(uuid)], VM_CHUNK):
+            params = query.encode([f"uuid?={','.join(chunk)}"], limit=len(chunk))
+            for row in await self._rows("/v1/hosts", params):
+                host = query.host_row(row)
+                if host is not None:
+                    found[host.uuid] = host
+        return found
+
+    async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
+        """What is on these hosts now, in whatever state but Stopped."""
+        found: dict[str, list[Seen]] = {uuid: [] for uuid in host_uuids}
+        for chunk in query.chunks([uuid for uuid in host_uuids if query.is_uuid(uuid)], VM_CHUNK):
+            async for page in self.select([f"hostUuid?={','.join(chunk)}"]):
+                for vm in page:
+                    if vm.row.state != "Stopped" and vm.row.host_uuid in found:
+                        found[vm.row.host_uuid].append(vm)
+        return found
+
+    async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
+        """HA levels from the system tags (`ha::NeverStop`); nodes that keep them elsewhere give none."""
+        levels: dict[str, str] = {}
+        for chunk in query.chunks(uuids, VM_CHUNK):
+            params = query.encode([f"tag~={_HA_TAG}%", f"resourceUuid?={','.join(chunk)}"], sort="+uuid", limit=1000)
+            try:
+                rows = await self._rows("/v1/system-tags", params)
+            except QueryRefusedError:
+                return levels
+            for row in rows:
+                tag, uuid = query.text_or_none(row, "tag"), query.text_or_none(row, "resourceUuid")
+                if tag and uuid and tag.startswith(_HA_TAG):
+                    levels[uuid] = tag.removeprefix(_HA_TAG)
+        return levels
+
+    async def _rows(self, path: str, params: str) -> list[Mapping[str, Any]]:
+        try:
+            answer = await self._client.call("GET", path, params=params)
+        except ExchangeError as error:
+            raise NodeAwayError(error.detail) from None
+        except (LoginError, NodeUnreachableError) as error:
+            raise NodeAwayError(str(error)) from None
+        rows = query.inventories(answer.json()) if answer.status == 200 else None  # noqa: PLR2004
+        if rows is not None:
+            return rows
+        error = node_error(answer)
+        if answer.status == 400 or (answer.status == 503 and has_chain(answer) and not not_ready(error)):  # noqa: PLR2004
+            raise QueryRefusedError(error.sentence())
+        raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(error.sentence().split())[:200]})")
+
+    def _see_all(self, rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
+        return [vm for row in rows if (vm := self._client.see(dict(row))) is not None]

@@ -1,0 +1,168 @@
+"""The only door to aiohttp as a client: one exchange, bounded in time and size, sent at most once.
+
+aiohttp sends a PUT again by itself when a kept-alive connection dies under it. A stop must not go out twice
+unseen, so a middleware turns that error into `ExchangeError` before aiohttp's own retry can see it.
+"""
+
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import anyio
+from aiohttp.typedefs import Middleware
+from yarl import URL
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of an answer we are ready to hold: a page of 1000 whole VMs is about 5 MB."""
+CONNECTIONS = 50
+"""Sockets; many more only slow a client down, and VMs in flight need none of their own."""
+_KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end closes an idle connection
+_CONNECT_SECONDS = 10.0
+_SILENCE_SECONDS = 30.0
+
+
+class ExchangeError(Exception):
+    """No whole answer came. `sent` is False only where the request cannot have reached the node."""
+
+    def __init__(self, detail: str, *, sent: bool, tls: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.sent = sent
+        self.tls = tls
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: status and body. The node sets no content type, so the body alone says what it is."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON, None where it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+    def text(self) -> str:
+        """The body as text, cut to what an error may hold."""
+        return self.body[:4096].decode("utf-8", "replace")
+
+
+class Pace:
+    """At most so many requests a second, evenly: each caller waits for its turn. None means no limit."""
+
+    def __init__(self, per_second: float | None) -> None:
+        self._gap = 0.0 if not per_second else 1.0 / per_second
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Return when the next request may leave."""
+        if not self._gap:
+            return
+        now = anyio.current_time()
+        at = max(now, self._next)
+        self._next = at + self._gap
+        if at > now:
+            await anyio.sleep(at - now)
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise ExchangeError(f"its TLS certificate is not trusted ({error.certificate_error})", sent=False, tls=True) from None
+    except aiohttp.ClientConnectorSSLError as error:
+        raise ExchangeError(f"TLS fails ({error.os_error})", sent=False, tls=True) from None
+    except aiohttp.ClientConnectorError as error:
+        raise ExchangeError(f"cannot connect ({error.os_error})", sent=False) from None
+    except aiohttp.ConnectionTimeoutError:
+        raise ExchangeError(f"no connection within {_CONNECT_SECONDS:.0f} s", sent=False) from None
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise ExchangeError(f"the connection broke ({error or type(error).__name__})", sent=True) from None
+
+
+_MIDDLEWARES: tuple[Middleware, ...] = (_send_once,)
+
+
+class Http:
+    """Exchanges with one node. Use as `async with`; no redirects, cookies for this origin only."""
+
+    def __init__(
+        self, base: str, *, tls: ssl.SSLContext | None = None, requests_per_second: float | None = None
+    ) -> None:
+        self.base = base
+        self._tls = tls
+        self._pace = Pace(requests_per_second)
+        self._session: aiohttp.ClientSession | None = None
+
+    def pace(self, requests_per_second: float | None) -> None:
+        """Change the limit of requests a second from now on."""
+        self._pace = Pace(requests_per_second)
+
+    async def __aenter__(self) -> "Http":
+        connector = aiohttp.TCPConnector(
+            limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=self._tls if self._tls is not None else True
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
+            middlewares=_MIDDLEWARES,
+            auto_decompress=True,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        patience_seconds: float = 90.0,
+    ) -> Answer:
+        """One request and its whole answer. `path` starts with `/v1`; `query` is already percent-encoded.
+
+        Raises ExchangeError where no whole answer came within `patience_seconds` of its leaving.
+        """
+        assert self._session is not None, "use the client inside 'async with'"
+        url = URL(f"{self.base}{path}{'?' + query if query else ''}", encoded=True)
+        data = None if body is None else json.dumps(body).encode("ascii")
+        sent_headers = dict(headers or {})
+        if data is not None:
+            sent_headers["Content-Type"] = "application/json;charset=UTF-8"
+        await self._pace.turn()
+        try:
+            with anyio.fail_after(patience_seconds):
+                async with self._session.request(
+                    method, url, data=data, headers=sent_headers, allow_redirects=False
+                ) as response:
+                    return Answer(response.status, await _whole_body(response))
+        except ExchangeError:
+            raise
+        except TimeoutError:
+            raise ExchangeError(f"no whole answer within {patience_seconds:.0f} s", sent=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise ExchangeError(f"the answer broke off ({error or type(error).__name__})", sent=True) from None
+
+
+async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(1 << 18):
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise ExchangeError(f"the answer is longer than {MAX_BODY >> 20} MiB", sent=True)
+        chunks.append(chunk)
+    return b"".join(chunks)

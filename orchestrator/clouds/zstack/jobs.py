@@ -1,0 +1,84 @@
+"""A PUT and its job: what each answer means (zstack-rest.md 2.2 to 2.5)."""
+
+from typing import Any
+
+from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready
+from orchestrator.clouds.zstack.http import Answer
+from orchestrator.model.fault import own_error
+from orchestrator.model.target import (
+    Accepted,
+    JobAnswer,
+    JobFailed,
+    JobMissing,
+    JobRunning,
+    JobSucceeded,
+    JobUnreadable,
+    Lost,
+    Refused,
+    Seen,
+    SendResult,
+    StopRequest,
+)
+
+_DUPLICATE = "Duplicate job"
+_UNSURE = frozenset({502, 504})
+"""A proxy's words, not the node's: the PUT behind them may have arrived."""
+
+
+def stop_body(request: StopRequest, *, send_false: bool) -> dict[str, Any]:
+    """The body of a stop. `stopHA` is text; false is left out unless this node's default is true (`send_false`)."""
+    action: dict[str, str] = {"type": request.type}
+    if request.stop_ha:
+        action["stopHA"] = "true"
+    elif send_false:
+        action["stopHA"] = "false"
+    return {
+        "stopVmInstance": action,
+        "systemTags": list(request.system_tags),
+        "userTags": list(request.user_tags),
+    }
+
+
+def read_send(answer: Answer) -> SendResult:
+    """What the first answer to a PUT means."""
+    match answer.status:
+        case 200 | 202 | 204:
+            return Accepted()
+        case 400 if _DUPLICATE in answer.text():
+            return Accepted(duplicate=True)
+        case status if status in _UNSURE:
+            return Lost(node_error(answer))
+        case 503 if not has_chain(answer):
+            return Lost(node_error(answer))
+        case status:
+            return Refused(node_error(answer), status)
+
+
+def read_job(answer: Answer, see: "type[None] | Any") -> JobAnswer:
+    """What a job's GET means. `see` turns the inventory's dict into `Seen` or None."""
+    match answer.status:
+        case 202:
+            return JobRunning()
+        case 200:
+            return _succeeded(answer, see)
+        case 503 if has_chain(answer):
+            error = node_error(answer)
+            return JobUnreadable(error) if not_ready(error) and len(list(error.codes())) == 1 else JobFailed(error)
+        case 404 if not _is_html(answer):
+            return JobMissing()
+        case _:
+            return JobUnreadable(node_error(answer))
+
+
+def _succeeded(answer: Answer, see: Any) -> JobAnswer:
+    data = answer.json()
+    if not isinstance(data, dict):
+        words = answer.text().strip() or "empty answer"
+        return JobUnreadable(own_error("http.200", words))
+    inventory = data.get("inventory")
+    seen: Seen | None = see(inventory) if isinstance(inventory, dict) else None
+    return JobSucceeded(seen, None if seen is not None else answer.text())
+
+
+def _is_html(answer: Answer) -> bool:
+    return answer.body.lstrip()[:1] == b"<"

@@ -1,0 +1,89 @@
+"""Queries: how conditions become a URL, and rows become values (zstack-rest.md 7)."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from orchestrator.clouds.zstack.wire import VmInventory, parse_node_time, text_or_none
+from orchestrator.model.target import HostRow, Seen, VmRow
+
+PAGE = 500
+"""VMs a page; the node's own default of 1000 would cut lists silently."""
+_UUID = re.compile(r"[0-9a-f]{32}")
+
+
+def encode(conditions: Iterable[str] = (), **parameters: str | int) -> str:
+    """Query string: one `q` a condition, all AND-ed, then the parameters."""
+    parts = [f"q={quote(condition, safe='!?~=,:')}" for condition in conditions]
+    parts += [f"{key}={quote(str(value), safe=',')}" for key, value in parameters.items()]
+    return "&".join(parts)
+
+
+def chunks(uuids: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Lists short enough for one URL."""
+    return [uuids[start : start + size] for start in range(0, len(uuids), size)]
+
+
+def is_uuid(text: object) -> bool:
+    """32 lower-case hex: the only form that may become part of a URL."""
+    return isinstance(text, str) and _UUID.fullmatch(text) is not None
+
+
+def inventories(data: object) -> list[Mapping[str, Any]] | None:
+    """The rows of a query's reply; None where it is not such a reply."""
+    if not isinstance(data, dict) or not isinstance(data.get("inventories"), list):
+        return None
+    return [row for row in data["inventories"] if isinstance(row, dict)]
+
+
+def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | None:
+    """A VM's row and everything sent of it; None without a usable UUID. One odd field never loses the others."""
+    if not is_uuid(data.get("uuid")):
+        return None
+    last_op = parse_node_time(data["lastOpDate"]).at(zone or UTC) if "lastOpDate" in data else None
+    nics = [nic for nic in _list(data.get("vmNics")) if isinstance(nic, dict)]
+    volumes = [volume for volume in _list(data.get("allVolumes")) if isinstance(volume, dict)]
+    addresses = [nic.get("ip") for nic in nics]
+    addresses += [ip.get("ip") for nic in nics for ip in _list(nic.get("usedIps")) if isinstance(ip, dict)]
+    row = VmRow(
+        uuid=str(data["uuid"]),
+        name=text_or_none(data, "name"),
+        type=text_or_none(data, "type"),
+        state=text_or_none(data, "state"),
+        host_uuid=text_or_none(data, "hostUuid"),
+        cluster_uuid=text_or_none(data, "clusterUuid"),
+        last_op=last_op.timestamp() if last_op is not None and zone is not None else None,
+        storages=_texts(volume.get("primaryStorageUuid") for volume in volumes),
+        macs=_texts(nic.get("mac") for nic in nics),
+        ips=_texts(addresses),
+        read_at=now,
+    )
+    return Seen(row, plain_inventory(data))
+
+
+def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inventory with whole numbers written as such; as it came where it does not fit the model."""
+    try:
+        return VmInventory.model_validate(data).plain()
+    except (ValidationError, RecursionError):
+        return dict(data)
+
+
+def host_row(data: Mapping[str, Any]) -> HostRow | None:
+    """A host's row; None without a UUID."""
+    uuid = text_or_none(data, "uuid")
+    if uuid is None:
+        return None
+    return HostRow(uuid, text_or_none(data, "name"), text_or_none(data, "status"), text_or_none(data, "state"))
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _texts(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if isinstance(value, str) and value))

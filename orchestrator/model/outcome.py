@@ -1,0 +1,92 @@
+"""The one answer each target gets, and the closed lists of words in it (`interface.md` 5)."""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Exactly one for every target; the sentence beneath each is what a report says of it."""
+
+    ALREADY_STOPPED = "already_stopped"
+    STOPPED_CLEAN = "stopped_clean"
+    STOPPED_FORCED = "stopped_forced"
+    STOPPED_COLD = "stopped_cold"
+    CAME_BACK = "came_back"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+    NOT_FOUND = "not_found"
+    NOT_REACHED = "not_reached"
+
+    @property
+    def sentence(self) -> str:
+        """What the outcome means, for a person."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Outcome.ALREADY_STOPPED: "Stopped, but not by this run.",
+    Outcome.STOPPED_CLEAN: "Stopped; it ended well before the node cuts the power, so the guest most likely shut down.",
+    Outcome.STOPPED_FORCED: "Stopped, but so late, or from such a state, that the power was most likely cut.",
+    Outcome.STOPPED_COLD: "Stopped by a cold stop: the power was cut.",
+    Outcome.CAME_BACK: "It was stopped and runs again.",
+    Outcome.FAILED: "Not stopped; it was last read running or in a state that is not Stopped.",
+    Outcome.UNKNOWN: "Something was sent and nobody can say whether it runs.",
+    Outcome.SKIPPED: "Left alone, because the plan or its state says so.",
+    Outcome.NOT_FOUND: "The node does not know it, or it was destroyed during the run.",
+    Outcome.NOT_REACHED: "Its turn never came; nothing was sent.",
+}
+
+STOPPED = frozenset({Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD})
+"""Stopped by this run."""
+
+GOOD = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.SKIPPED}
+"""Outcomes that leave exit code 0."""
+
+
+class Reason(StrEnum):
+    """Why an outcome is what it is, where the outcome alone does not say."""
+
+    UNKNOWN_UUID = "unknown_uuid"
+    DESTROYED_DURING_RUN = "destroyed_during_run"
+    APPLIANCE = "appliance"
+    STATE = "state"
+    STILL_STOPPING = "still_stopping"
+    STATE_UNKNOWN = "state_unknown"
+    UNREADABLE = "unreadable"
+    FALLBACK_WITHHELD = "fallback_withheld"
+    BUDGET = "budget"
+    HOST_BUDGET = "host_budget"
+    RAMP = "ramp"
+    WAVE = "wave"
+    WINDOW = "window"
+    OPERATOR = "operator"
+    NODE = "node"
+    JOURNAL = "journal"
+
+
+class AttemptType(StrEnum):
+    """What was sent."""
+
+    GRACE = "grace"
+    COLD = "cold"
+
+
+class AttemptReason(StrEnum):
+    """Why it was sent."""
+
+    PLAN = "plan"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    WINDOW = "window"
+
+
+class AttemptResult(StrEnum):
+    """How it ended: `lost` has no answer at all, `running` none yet."""
+
+    SUCCEEDED = "succeeded"
+    NO_OP = "no_op"
+    FAILED = "failed"
+    REFUSED = "refused"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    RUNNING = "running"

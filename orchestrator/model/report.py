@@ -1,0 +1,193 @@
+"""The report as data: `report.json`'s shape (`interface.md` 7), streamed VM by VM.
+
+Times are RFC 3339 text in UTC with a `Z`. A key whose value is not known is null, never absent, except inside
+`inventory` and `error`, which are what the node sent.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evidence(_Record):
+    """What an outcome rests on: a sentence, the seconds that decided (None without), and where it was seen."""
+
+    text: str
+    seconds: float | None = None
+    basis: Literal["job", "state", "none"] = "none"
+
+
+class AttemptRecord(_Record):
+    """One PUT: what, why, under which job, and how it ended. `error` is the whole chain as the node sent it."""
+
+    type: AttemptType
+    reason: AttemptReason
+    job_uuid: str
+    api_timeout_seconds: int
+    sent_at: str | None = None
+    ended_at: str | None = None
+    result: AttemptResult
+    error: dict[str, Any] | None = None
+
+
+class VmRecord(_Record):
+    """One target and its outcome; `outcome` is None only in the report of an unfinished run."""
+
+    uuid: str
+    name: str | None = None
+    type: str | None = None
+    host_uuid: str | None = None
+    cluster_uuid: str | None = None
+    wave: str | None = None
+    ha_level: str | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    evidence: Evidence | None = None
+    state_before: str | None = None
+    state: str | None = None
+    late: bool = False
+    verified_at: str | None = None
+    check_after_start: bool = False
+    started_at: str | None = None
+    finished_at: str | None = None
+    elapsed_seconds: float | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    inventory: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class Cause(_Record):
+    """Equal failures: the chain of codes, how many VMs, and the hosts (names, or UUIDs where unnamed) and VM UUIDs."""
+
+    cause: str
+    count: int
+    hosts: tuple[str, ...]
+    vms: tuple[str, ...]
+
+
+class WaveRecord(_Record):
+    """One wave with its times and totals; a run without waves has one, named `all`."""
+
+    name: str
+    started_at: str | None
+    finished_at: str | None
+    totals: dict[str, int]
+
+
+class LeftOnHost(_Record):
+    """One VM that still runs on a host after the run. `why`: its outcome's word, `appliance`, `excluded` or `not_a_target`."""
+
+    uuid: str
+    name: str | None
+    type: str | None
+    state: str | None
+    why: str
+
+
+class HostRecord(_Record):
+    """One host with its targets' totals; `left_on_host` is None where it could not be read, empty when it is empty."""
+
+    uuid: str
+    name: str | None
+    status: str | None
+    state: str | None
+    totals: dict[str, int]
+    left_on_host: tuple[LeftOnHost, ...] | None
+
+
+class Excluded(_Record):
+    """A VM that `exclude` removed, and by which selector."""
+
+    uuid: str
+    name: str | None = None
+    selector: str
+
+
+class SelectorCount(_Record):
+    """How many VMs one selector of `targets` matched."""
+
+    where: str
+    matched: int
+
+
+class StopRecord(_Record):
+    """What ended a run or a host early, with the count that crossed and its limit (None where there is none)."""
+
+    kind: str
+    scope: str
+    at: str
+    count: int | None = None
+    limit: int | None = None
+
+
+RunStatus = Literal["running", "finished", "stopped_early", "interrupted", "refused"]
+EndedBy = Literal["budget", "ramp", "window", "operator", "node", "journal"]
+
+
+class RunRecord(_Record):
+    """The run itself."""
+
+    id: str
+    plan: str
+    reference: str | None = None
+    plan_digest: str
+    plan_text: str
+    action: Literal["stop", "start"] = "stop"
+    endpoint: str
+    node_version: str | None = None
+    tool_version: str
+    started_by: str
+    parent_run: str | None = None
+    resumed_at: tuple[str, ...] = ()
+    started_at: str
+    finished_at: str | None = None
+    status: RunStatus = "running"
+    ended_by: EndedBy | None = None
+    exit_code: int | None = None
+    stops: tuple[StopRecord, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    selectors: tuple[SelectorCount, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class ReportDocument(_Record):
+    """The whole of `report.json`, for its JSON Schema and for consumers; the program itself streams `RunReport`."""
+
+    schema_version: Literal[1] = 1
+    run: RunRecord
+    totals: dict[str, int] = Field(description="`targets` and every outcome; the outcomes sum to `targets`.")
+    causes: tuple[Cause, ...]
+    waves: tuple[WaveRecord, ...]
+    hosts: tuple[HostRecord, ...]
+    vms: tuple[VmRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A report whose VMs are read one by one: `vms()` starts a fresh pass each time it is called, in the plan's order."""
+
+    run: RunRecord
+    totals: dict[str, int]
+    causes: tuple[Cause, ...]
+    waves: tuple[WaveRecord, ...]
+    hosts: tuple[HostRecord, ...]
+    vms: Callable[[], Iterator[VmRecord]] = field(repr=False)
+
+    def document(self) -> ReportDocument:
+        """Everything in memory at once; for small runs and for tests."""
+        return ReportDocument(
+            run=self.run,
+            totals=self.totals,
+            causes=self.causes,
+            waves=self.waves,
+            hosts=self.hosts,
+            vms=tuple(self.vms()),
+        )

@@ -1,0 +1,109 @@
+"""Connection settings from flags and environment (`interface.md` 1)."""
+
+import ipaddress
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orchestrator.errors import UsageError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ConnectionSettings(BaseSettings):
+    """Where the node is and who asks. Secrets come from the environment only, never from a flag.
+
+    `endpoint` is the whole base URL up to the context path; or `host` and `port` (default 8080, path `/zstack`).
+    Exactly one credential: a session, an access key with its secret, or an account with its password.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ZSTACK_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    endpoint: str | None = None
+    host: str | None = None
+    port: Port = 8080
+    session_id: SecretStr | None = None
+    access_key_id: str | None = None
+    access_key_secret: SecretStr | None = None
+    account_name: str | None = None
+    account_password: SecretStr | None = None
+    ca_file: str | None = Field(default=None, validation_alias="ca_file")
+    insecure: bool = Field(default=False, validation_alias="insecure")
+
+    def base_url(self) -> str:
+        """The configured base, without a slash at its end. Raises UsageError with the remedy."""
+        if self.endpoint is not None:
+            return normal_endpoint(self.endpoint)
+        if self.host is None:
+            raise UsageError(
+                "no management node is named: give --endpoint URL, or set ZSTACK_ENDPOINT "
+                "(e.g. http://mn.example:8080/zstack) or ZSTACK_HOST"
+            )
+        host = self.host
+        try:
+            if ipaddress.ip_address(host).version == 6:  # noqa: PLR2004
+                host = f"[{host}]"
+        except ValueError:
+            pass
+        return normal_endpoint(f"http://{host}:{self.port}/zstack")
+
+    def credential_kind(self) -> str:
+        """`session`, `access key` or `account`. Raises UsageError unless exactly one is complete."""
+        kinds = []
+        if self.session_id is not None:
+            kinds.append("session")
+        if self.access_key_id is not None or self.access_key_secret is not None:
+            if self.access_key_id is None or self.access_key_secret is None:
+                raise UsageError("an access key needs both ZSTACK_ACCESS_KEY_ID and ZSTACK_ACCESS_KEY_SECRET: set both")
+            kinds.append("access key")
+        if self.account_name is not None or self.account_password is not None:
+            if self.account_name is None or self.account_password is None:
+                raise UsageError("an account needs both ZSTACK_ACCOUNT_NAME and ZSTACK_ACCOUNT_PASSWORD: set both")
+            kinds.append("account")
+        if not kinds:
+            raise UsageError(
+                "no credential is set: set ZSTACK_SESSION_ID, or ZSTACK_ACCESS_KEY_ID and ZSTACK_ACCESS_KEY_SECRET, "
+                "or ZSTACK_ACCOUNT_NAME and ZSTACK_ACCOUNT_PASSWORD"
+            )
+        if len(kinds) > 1:
+            raise UsageError(f"more than one credential is set ({' and '.join(kinds)}): unset all but one")
+        return kinds[0]
+
+
+def normal_endpoint(url: str) -> str:
+    """A base URL in one spelling: lower-case scheme and host, no slash at the end. Raises UsageError.
+
+    The URL is not echoed where it may hold a password.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError as error:
+        raise UsageError("the endpoint is not a URL: write it like http://mn.example:8080/zstack") from error
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise UsageError("the endpoint holds a user name: leave it out and set the credential in the environment")
+    if parts.scheme.lower() not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"the endpoint {url!r} is not an http or https URL: write it like http://mn.example:8080/zstack")
+    if parts.query or parts.fragment:
+        raise UsageError(f"the endpoint {url!r} has a query or fragment: leave out all after the context path")
+    if any(character.isspace() or not character.isprintable() for character in url.strip()):
+        raise UsageError("the endpoint holds white space or control characters: remove them")
+    host = parts.hostname.lower()
+    if ":" in host:
+        host = f"[{host}]"
+    path = parts.path.rstrip("/")
+    if path.endswith("/v1"):
+        raise UsageError(f"the endpoint {url!r} ends in /v1: leave that out, it is appended")
+    return f"{parts.scheme.lower()}://{host}{f':{port}' if port is not None else ''}{path}"
+
+
+def connection_settings(**flags: Any) -> ConnectionSettings:
+    """Settings with flags over the environment; flags that are None do not count. Raises UsageError."""
+    try:
+        return ConnectionSettings(**{key: value for key, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError(f"ZSTACK_{name} is not usable: {first['msg']}") from None
