@@ -30,6 +30,7 @@ NOBODY = "f" * 8 + uuid4().hex[8:]
 """A UUID no VM has: what a dry run asks for."""
 _DENIED = ("ID.", "LICENSE.", "LOGIN_CONTROL.")
 _HA_TAG = "ha::"
+_MOST_PASSES = 5
 
 
 class ZStackCloud:
@@ -85,17 +86,22 @@ class ZStackCloud:
         return None
 
     async def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
-        """Pages of VMs by uuid order; each page asks for what sorts after the last, so rows that vanish skip none."""
-        after: list[str] = []
-        while True:
-            params = query.encode([*conditions, *after], sort="+uuid", limit=query.PAGE)
-            page = await self._rows("/v1/vm-instances", params)
-            seen = self._see_all(page)
-            if seen:
-                yield seen
-            if len(page) < query.PAGE or not seen:
-                return
-            after = [f"uuid>{max(vm.row.uuid for vm in seen)}"]
+        """Pages of VMs by uuid. Each page begins with the last row of the one before: where that row is not found there,
+        rows came or went meanwhile and the offsets moved, so the pages are read anew (a VM may then come twice).
+        """
+        for _ in range(_MOST_PASSES):
+            start, last = 0, None
+            while True:
+                params = query.encode(conditions, sort="+uuid", start=start, limit=query.PAGE)
+                page = await self._rows("/v1/vm-instances", params)
+                if last is not None and (not page or page[0].get("uuid") != last):
+                    break
+                yield self._see_all(page)
+                if len(page) < query.PAGE:
+                    return
+                start += query.PAGE - 1
+                last = page[-1].get("uuid")
+        raise NodeAwayError("the list of VMs changes faster than it can be read: try again in a quieter minute")
 
     async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
         """Whole rows by UUID, `VM_CHUNK` a request."""

@@ -1,0 +1,230 @@
+"""Which outcome a VM gets: `outcomes.md` C, row by row, without I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+from orchestrator.actions.rules import StopRules, nothing_done
+from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.report import Evidence
+from orchestrator.model.states import End, end_of
+
+
+class Verdict(StrEnum):
+    """What a PUT's job said: `none` is 202 at the deadline, 404 after expiry, or unreadable; `pending` not asked yet."""
+
+    PENDING = "pending"
+    OK = "ok"
+    ERR = "err"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One PUT as the action knows it; times in monotonic seconds."""
+
+    type: AttemptType
+    reason: AttemptReason
+    job_uuid: str
+    api_timeout_seconds: int
+    at: float
+    """When the PUT that counts left."""
+    node_at: float | None
+    """The same moment by the node's clock, seconds since 1970; None where that clock is not known."""
+    deadline: float
+    verdict: Verdict = Verdict.PENDING
+    error: NodeError | None = None
+    no_op: bool = False
+    stopped: bool = False
+    """The verdict's inventory says Stopped."""
+    stopping_seen: bool = False
+    ended_at: float | None = None
+    refused: bool = False
+    never_arrived: bool = False
+    """Proven: the node knows no such job, long before it could have forgotten it."""
+
+    @property
+    def result(self) -> AttemptResult:
+        """The word for it in the report."""
+        match self.verdict:
+            case Verdict.OK:
+                return AttemptResult.NO_OP if self.no_op else AttemptResult.SUCCEEDED
+            case Verdict.ERR:
+                return AttemptResult.REFUSED if self.refused else AttemptResult.FAILED
+            case Verdict.NONE:
+                return AttemptResult.LOST if self.never_arrived else AttemptResult.TIMED_OUT
+            case _:
+                return AttemptResult.RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that the table asks for. `state` is E as read, None where `gone_row` or unreadable."""
+
+    before: str | None
+    attempts: Sequence[Attempt]
+    state: str | None
+    gone_row: bool = False
+    first_off_at: float | None = None
+    withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """An outcome with its reason and evidence."""
+
+    outcome: Outcome
+    evidence: Evidence
+    reason: Reason | None = None
+
+    @property
+    def check_after_start(self) -> bool:
+        """Was the power cut, for certain or most likely?"""
+        return self.outcome in {Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD}
+
+
+def judge(facts: Facts, rules: StopRules) -> Judgement:
+    """Rows 7 to 21: something was sent. The first row that matches."""
+    sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
+    assert sent, "rows 1 to 6 are for VMs nothing was sent to"
+    end = End.GONE if facts.gone_row else end_of(facts.state)
+    real = [attempt for attempt in sent if attempt.verdict is Verdict.OK and not attempt.no_op]
+    word = facts.state or "nothing readable"
+    match end:
+        case End.GONE:
+            return _say(Outcome.NOT_FOUND, "destroyed while the run went on", reason=Reason.DESTROYED_DURING_RUN)
+        case End.UP if any(attempt.stopped for attempt in real) or (real and facts.first_off_at is not None):
+            return _say(Outcome.CAME_BACK, f"the stop succeeded, and afterwards its state reads {word}")
+        case End.UP:
+            reason = Reason.FALLBACK_WITHHELD if facts.withheld else None
+            return _say(Outcome.FAILED, f"{_said(sent)}; its state reads {word}", reason=reason)
+        case End.MID:
+            return _say(Outcome.UNKNOWN, "still Stopping at the last deadline", reason=Reason.STILL_STOPPING)
+        case End.DARK if facts.state is not None:
+            return _say(Outcome.UNKNOWN, f"{_said(sent)}; its state reads {word}", reason=Reason.STATE_UNKNOWN)
+        case End.DARK if not any(attempt.stopped and attempt.verdict is Verdict.OK for attempt in sent):
+            return _say(
+                Outcome.UNKNOWN, f"{_said(sent)}; its state could not be read", basis="none", reason=Reason.UNREADABLE
+            )
+        case End.DARK:
+            judged = _off(facts, sent, rules)
+            return replace(judged, evidence=judged.evidence.model_copy(
+                update={"text": judged.evidence.text + " (not re-read)"}
+            ))
+        case _:
+            return _off(facts, sent, rules)
+
+
+def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
+    no_ops = [attempt for attempt in sent if attempt.verdict is Verdict.OK and attempt.no_op]
+    others = [attempt for attempt in sent if not (attempt.verdict is Verdict.OK and attempt.no_op)]
+    if no_ops and all(_nothing_done(attempt) for attempt in others):  # row 13
+        return _say(Outcome.ALREADY_STOPPED, "the node had nothing to do: it was Stopped before our call ran", basis="job")
+    grace = _last(sent, AttemptType.GRACE)
+    cold = _last(sent, AttemptType.COLD)
+    if grace is None:
+        assert cold is not None
+        if _nothing_done(cold):  # row 21
+            return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
+        return _say(Outcome.STOPPED_COLD, "a cold stop ended it", seconds=_seconds(cold, facts), basis=_basis(cold))
+    if grace.verdict is Verdict.OK and not grace.no_op:  # rows 14, 15
+        return _by_time(facts, grace, rules, "the grace job succeeded")
+    if cold is None or _nothing_done(cold):
+        return _grace_alone(facts, grace, rules)  # rows 16 to 18; a cold that was refused changed nothing
+    if cold.verdict is Verdict.OK and cold.no_op:  # row 19
+        return _say(Outcome.STOPPED_FORCED, "it was Stopped when the cold stop ran; the grace before it took effect late")
+    if facts.first_off_at is not None and facts.first_off_at < cold.at:  # row 20
+        return _grace_alone(facts, grace, rules)
+    return _say(Outcome.STOPPED_COLD, "a cold stop ended it", seconds=_seconds(cold, facts), basis=_basis(cold))
+
+
+def _grace_alone(facts: Facts, grace: Attempt, rules: StopRules) -> Judgement:
+    if grace.verdict is not Verdict.ERR:
+        return _by_time(facts, grace, rules, "the job never answered")
+    if _nothing_done(grace):
+        return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
+    words = grace.error.chain() if grace.error is not None else "an error"
+    return _say(Outcome.STOPPED_FORCED, f"its job answered {words}, and it is Stopped all the same", basis="job")
+
+
+def _by_time(facts: Facts, grace: Attempt, rules: StopRules, words: str) -> Judgement:
+    seconds = _seconds(grace, facts)
+    basis = _basis(grace)
+    limit = rules.power_cut_seconds
+    if facts.before != "Running":
+        return _say(
+            Outcome.STOPPED_FORCED,
+            f"{words}; it was {facts.before or 'unreadable'} before, from where no guest shuts itself down",
+            seconds=seconds,
+            basis=basis,
+        )
+    if seconds is not None and seconds < rules.late_seconds:
+        return _say(
+            Outcome.STOPPED_CLEAN,
+            f"{words} after {seconds:.1f} s, well before the power cut at {limit:g} s",
+            seconds=seconds,
+            basis=basis,
+        )
+    return _say(
+        Outcome.STOPPED_FORCED,
+        f"{words}; its end was seen after {seconds or 0:.1f} s, where the node cuts the power at {limit:g} s",
+        seconds=seconds,
+        basis=basis,
+    )
+
+
+def judge_again(outcome: Outcome, facts: Facts, rules: StopRules, *, unstopped_sent: bool) -> Judgement | None:
+    """Rows 22 to 24, at verification: a new judgement, or None where the old one stands.
+
+    `unstopped_sent`: something had been sent that is not proven never to have arrived.
+    """
+    end = End.GONE if facts.gone_row else end_of(facts.state)
+    if outcome in STOPPED | {Outcome.ALREADY_STOPPED} and end is End.UP:
+        return _say(Outcome.CAME_BACK, f"it was Stopped, and at verification its state reads {facts.state}")
+    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF and unstopped_sent:
+        judged = _off(facts, [attempt for attempt in facts.attempts if not attempt.never_arrived], rules)
+        return replace(judged, evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + "; seen at verification"}))
+    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF:
+        return _say(Outcome.ALREADY_STOPPED, "Stopped at verification, and nothing of ours had reached the node")
+    return None
+
+
+def _last(sent: Sequence[Attempt], type_: AttemptType) -> Attempt | None:
+    return next((attempt for attempt in reversed(sent) if attempt.type is type_), None)
+
+
+def _nothing_done(attempt: Attempt) -> bool:
+    return attempt.verdict is Verdict.ERR and attempt.error is not None and nothing_done(attempt.error)
+
+
+def _seconds(attempt: Attempt, facts: Facts) -> float | None:
+    signs = [at for at in (attempt.ended_at, facts.first_off_at) if at is not None and at >= attempt.at]
+    return round(min(signs) - attempt.at, 3) if signs else None
+
+
+def _basis(attempt: Attempt) -> Literal["job", "state"]:
+    return "job" if attempt.verdict is Verdict.OK else "state"
+
+
+def _said(sent: Sequence[Attempt]) -> str:
+    last = sent[-1]
+    match last.verdict:
+        case Verdict.OK:
+            return f"the {last.type} job answered success"
+        case Verdict.ERR:
+            return f"the {last.type} job failed with {last.error.chain() if last.error else 'no code'}"
+        case _:
+            return f"the {last.type} job never answered"
+
+
+def _say(
+    outcome: Outcome,
+    text: str,
+    *,
+    seconds: float | None = None,
+    basis: Literal["job", "state", "none"] = "state",
+    reason: Reason | None = None,
+) -> Judgement:
+    return Judgement(outcome, Evidence(text=text, seconds=seconds, basis=basis), reason)

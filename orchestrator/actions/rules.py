@@ -1,0 +1,106 @@
+"""A stop's numbers, and the classes of error (`outcomes.md` B)."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import AttemptType
+from orchestrator.plan.model import StopOptions
+
+NODE_POWER_CUT_SECONDS = 60.0
+"""What the node's grace waits for a guest before it cuts the power (zstack-rest.md 4.3)."""
+RESEND_SECONDS = 2.5 * 3600.0
+"""An intent younger than this may go out again under its own id: the node keeps ended jobs for 3 h."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """How one VM is to be stopped; all times in seconds."""
+
+    type: AttemptType
+    grace_seconds: float
+    cold_seconds: float
+    power_cut_seconds: float
+    node_outage_seconds: float
+    fallback_on: frozenset[str]
+    """`timeout`, `error`, both, or neither (no fallback)."""
+
+    @property
+    def scale(self) -> float:
+        """1 on a real node; smaller where `power_cut_after` says that time is compressed. Our own waits follow it."""
+        return min(1.0, self.power_cut_seconds / NODE_POWER_CUT_SECONDS)
+
+    @property
+    def margin_seconds(self) -> float:
+        """How long past its timeout a PUT is waited for, so that the node gives up first."""
+        return 10.0 * self.scale
+
+    @property
+    def late_seconds(self) -> float:
+        """L: an end from here on is taken for a power cut."""
+        if self.power_cut_seconds < NODE_POWER_CUT_SECONDS:
+            return self.power_cut_seconds * 11 / 12
+        return self.power_cut_seconds - 5.0
+
+    def timeout_of(self, type_: AttemptType) -> float:
+        """The whole timeout of a PUT of this type."""
+        return self.grace_seconds if type_ is AttemptType.GRACE else self.cold_seconds
+
+    def back_off(self, tries: int) -> float:
+        """Seconds to wait after that many tries: doubling from 1 s to 15 s."""
+        return min(15.0, 2.0 ** min(tries, 10) / 2.0) * self.scale
+
+
+def stop_rules(stop: StopOptions, node_outage_seconds: float) -> StopRules:
+    """Rules from what the plan says."""
+    return StopRules(
+        type=AttemptType(stop.type),
+        grace_seconds=stop.grace_timeout.total_seconds(),
+        cold_seconds=stop.cold_timeout.total_seconds(),
+        power_cut_seconds=stop.power_cut_after.total_seconds(),
+        node_outage_seconds=node_outage_seconds,
+        fallback_on=frozenset(stop.fallback_on) if stop.fallback == "cold" and stop.type == "grace" else frozenset(),
+    )
+
+
+def whole_seconds(seconds: float) -> int:
+    """Rounded up, at least one: the unit of `X-API-Timeout`."""
+    return max(1, math.ceil(seconds - 1e-9))
+
+
+class ErrorClass(StrEnum):
+    """What an error of the node means for the next step."""
+
+    AGAIN = "R"
+    NO_COLD = "N"
+    COLD_MAY_HELP = "C"
+
+
+_AGAIN = frozenset({"ID.1001", "SYS.1009", "SYS.1010", "SYS.1011", "SYS.1012", "SYS.1015", "SYS.1016", "http.429"})
+_AGENT_CALL = frozenset({"SYS.1015", "SYS.1016"})
+_WRONG_STATE = "VM.1010"
+_NO_COLD = frozenset({"SYS.1003", "SYS.1006", "SYS.1007", "SYS.1017", _WRONG_STATE, "HOST.1010", "HOST.1011"})
+_NO_COLD_FAMILIES = ("ID.", "LOGIN_CONTROL.", "LICENSE.", "http.")
+_MAYBE_DONE = frozenset({"SYS.1006", "SYS.1017"})
+
+
+def classify(error: NodeError, *, transitional: bool) -> ErrorClass:
+    """R before N before C over all codes of the chain; details never count. `transitional`: the VM's state now."""
+    codes = set(error.codes())
+    if codes & _AGAIN or (_WRONG_STATE in codes and transitional):
+        return ErrorClass.AGAIN
+    if codes & _NO_COLD or any(code.startswith(_NO_COLD_FAMILIES) for code in codes):
+        return ErrorClass.NO_COLD
+    return ErrorClass.COLD_MAY_HELP
+
+
+def exhausted(error: NodeError) -> ErrorClass:
+    """What class R becomes when the time for trying again has run out."""
+    return ErrorClass.COLD_MAY_HELP if set(error.codes()) & _AGENT_CALL else ErrorClass.NO_COLD
+
+
+def nothing_done(error: NodeError) -> bool:
+    """Does this error say that the stop was never begun?"""
+    known = classify(error, transitional=True) is not ErrorClass.COLD_MAY_HELP
+    return known and not (set(error.codes()) & _MAYBE_DONE)

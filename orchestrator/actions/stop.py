@@ -1,0 +1,504 @@
+"""Stopping one VM as a state machine without I/O: `(state, signal) → (state, step)` (`outcomes.md` A to C).
+
+The driver carries out a step and answers with one signal; the machine never waits, sends or reads a clock. Times are
+monotonic seconds that come with each signal.
+
+    turn ──► answer ──► watch ──► end ──► done
+      ▲        │  ▲        │        │
+      │        ▼  │        └────────┤ (grace again, or cold once)
+      └── settle ─┘◄────────────────┘
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, judge
+from orchestrator.actions.rules import (
+    RESEND_SECONDS,
+    ErrorClass,
+    StopRules,
+    classify,
+    exhausted,
+    whole_seconds,
+)
+from orchestrator.model.fault import NodeError, own_error
+from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
+from orchestrator.model.report import Evidence
+from orchestrator.model.states import TRANSITIONAL_STATES, End, end_of
+from orchestrator.model.target import (
+    Accepted,
+    JobAnswer,
+    JobFailed,
+    JobMissing,
+    JobRunning,
+    JobSucceeded,
+    JobUnreadable,
+    Lost,
+    Refused,
+    SendResult,
+    VmRow,
+)
+
+
+# ── signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The VM's row was read: None means that the node has no such row; `unreadable` that nobody could say."""
+
+    now: float
+    row: VmRow | None
+    unreadable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The PUT of the last `Send` or `Resend` left at `at` and this came back. `node_at`: `at` by the node's clock."""
+
+    now: float
+    at: float
+    node_at: float | None
+    job_uuid: str
+    result: SendResult
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A job's answer, and when it was seen."""
+
+    now: float
+    job_uuid: str
+    answer: JobAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Saw:
+    """The watch read a state word in passing (None: no such row)."""
+
+    now: float
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Elapsed:
+    """The time a step asked for is over."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """From now on no PUT of any kind leaves. The step under way goes on."""
+
+    now: float
+    reason: Reason
+
+
+Signal = Read | Answered | Looked | Saw | Elapsed | Halt
+
+
+# ── steps ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@dataclass(frozen=True, slots=True)
+class ReadVm:
+    """Read the VM now; answer with `Read`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A new PUT under a new job id, its intent durable first; answer with `Answered`."""
+
+    type: AttemptType
+    reason: AttemptReason
+    api_timeout_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """The last attempt's PUT once more, under the same id; answer with `Answered`."""
+
+    job_uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Watch job and state: `Saw` for each state read, `Looked` for a verdict, `Elapsed` at `until`."""
+
+    job_uuid: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask for this job once; answer with `Looked`."""
+
+    job_uuid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until then; answer with `Elapsed`."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end."""
+
+    judgement: Judgement
+
+
+Step = ReadVm | Send | Resend | Watch | Look | Wait | Done
+
+
+class Phase(StrEnum):
+    """Where a VM is."""
+
+    TURN = "turn"
+    ANSWER = "answer"
+    SETTLE = "settle"
+    WATCH = "watch"
+    END = "end"
+    LAST_LOOK = "last_look"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class StopState:
+    """Everything known of one VM's stop."""
+
+    rules: StopRules
+    turn_at: float
+    phase: Phase = Phase.TURN
+    before: str | None = None
+    state: str | None = None
+    gone_row: bool = False
+    attempts: tuple[Attempt, ...] = ()
+    pending: tuple[AttemptType, AttemptReason, int] | None = None
+    tries: int = 0
+    grace_until: float = 0.0
+    first_off_at: float | None = None
+    halted: Reason | None = None
+    withheld: bool = False
+    unreadable_job: NodeError | None = None
+    reads_failed: int = 0
+
+    @property
+    def last(self) -> Attempt:
+        """The attempt under way."""
+        return self.attempts[-1]
+
+    @property
+    def sent(self) -> bool:
+        """Did anything leave that may have reached the node?"""
+        return any(not attempt.never_arrived for attempt in self.attempts)
+
+    def facts(self) -> Facts:
+        """What the outcome is judged from."""
+        return Facts(self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld)
+
+
+def begin(rules: StopRules, now: float) -> tuple[StopState, Step]:
+    """Its turn has come: read it first."""
+    return StopState(rules=rules, turn_at=now, grace_until=now + rules.grace_seconds), ReadVm()
+
+
+def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
+    """The next state and step; None where the step under way simply goes on (`Halt`, `Saw`)."""
+    match signal:
+        case Halt(reason=reason):
+            return replace(state, halted=state.halted or reason), None
+        case Saw(now=now, state=word):
+            return _saw(state, now, word), None
+        case Read():
+            state = _take(state, signal)
+        case _:
+            pass
+    match state.phase, signal:
+        case Phase.TURN, Read(now=now):
+            return _turn(state, now, unreadable=signal.unreadable)
+        case Phase.TURN, Elapsed():
+            return state, ReadVm()
+        case Phase.ANSWER, Answered():
+            return _answered(state, signal)
+        case Phase.SETTLE, Elapsed():
+            return state, Look(state.last.job_uuid)
+        case Phase.SETTLE, Looked(now=now, answer=answer):
+            return _settle(state, now, answer)
+        case Phase.SETTLE, Read(now=now):
+            return _settle_read(state, now, unreadable=signal.unreadable)
+        case Phase.WATCH, Looked(now=now, answer=answer):
+            return _verdict(state, now, answer)
+        case Phase.WATCH, Elapsed(now=now):
+            return _no_verdict(state, now)
+        case Phase.END, Elapsed():
+            return state, ReadVm()
+        case Phase.END, Read(now=now):
+            return _end(state, now, unreadable=signal.unreadable)
+        case Phase.LAST_LOOK, Looked(now=now, answer=answer):
+            return _last_look(state, now, answer)
+        case _:
+            raise AssertionError(f"{type(signal).__name__} makes no sense in phase {state.phase}")
+
+
+# ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _take(state: StopState, read: Read) -> StopState:
+    if read.unreadable:
+        return replace(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1)
+    word = read.row.state if read.row is not None else None
+    state = replace(state, state=word, gone_row=read.row is None, reads_failed=0)
+    return _saw(state, read.now, word)
+
+
+def _saw(state: StopState, now: float, word: str | None) -> StopState:
+    if not state.attempts:
+        return state
+    if word == "Stopping":
+        return _change(state, stopping_seen=True)
+    if word == "Stopped" and state.first_off_at is None:
+        return replace(state, first_off_at=now)
+    return state
+
+
+def _change(state: StopState, **changes: object) -> StopState:
+    return replace(state, attempts=(*state.attempts[:-1], replace(state.last, **changes)))  # type: ignore[arg-type]
+
+
+# ── before the first PUT ───────────────────────────────────────────────────────────────────────────────────────────
+def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, Step]:
+    rules = state.rules
+    end = End.GONE if state.gone_row else end_of(state.state)
+    if not unreadable:
+        if end is End.OFF:
+            return _done(state, Outcome.ALREADY_STOPPED, "Stopped before anything was sent")
+        if end is End.GONE:
+            return _done(state, Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
+        if state.state == "Created":
+            return _done(state, Outcome.SKIPPED, "Created: it never ran", Reason.STATE)
+        if state.state == "Error":
+            return _done(state, Outcome.FAILED, "its state reads Error, which takes no stop", Reason.STATE)
+    if state.halted is not None:
+        return _done(state, Outcome.NOT_REACHED, "the run ended before it was sent", state.halted)
+    if unreadable or state.state in TRANSITIONAL_STATES:
+        until = state.turn_at + rules.grace_seconds
+        if now >= until:
+            words = "its state could not be read" if unreadable else f"its state still reads {state.state}"
+            return _done(state, Outcome.FAILED, f"{words} at the end of its wait; nothing was sent", Reason.STATE)
+        return state, Wait(min(until, now + 2.0 * rules.scale))
+    return _send(replace(state, before=state.state), rules.type, AttemptReason.PLAN, rules.timeout_of(rules.type))
+
+
+def _send(
+    state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float
+) -> tuple[StopState, Step]:
+    seconds = whole_seconds(timeout_seconds)
+    return replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds)), Send(type_, reason, seconds)
+
+
+# ── the PUT and its doubt ──────────────────────────────────────────────────────────────────────────────────────────
+def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
+    if state.pending is not None:
+        type_, reason, seconds = state.pending
+        attempt = Attempt(type_, reason, signal.job_uuid, seconds, signal.at, signal.node_at, 0.0)
+        state = replace(state, pending=None, attempts=(*state.attempts, attempt), unreadable_job=None)
+        if state.first_off_at is not None and type_ is not AttemptType.COLD:
+            state = replace(state, first_off_at=None)
+        if type_ is state.rules.type and sum(attempt.type is type_ for attempt in state.attempts) == 1:
+            state = replace(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
+        state = replace(state, tries=state.tries + 1)
+    deadline = signal.at + state.last.api_timeout_seconds + state.rules.margin_seconds
+    state = _change(state, at=signal.at, node_at=signal.node_at, deadline=deadline)
+    match signal.result:
+        case Accepted():
+            return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
+        case Refused(error=error):
+            state = _change(state, verdict=Verdict.ERR, error=error, refused=True, ended_at=signal.now)
+            return replace(state, phase=Phase.END), ReadVm()
+        case Lost(error=error):
+            state = _change(state, error=error)
+            pause = state.rules.back_off(state.tries)
+            return replace(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
+
+
+def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
+    match answer:
+        case JobRunning():
+            state = _change(state, error=None)
+            return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
+        case JobSucceeded() | JobFailed():
+            state = _change(state, error=None)
+            return _verdict(replace(state, phase=Phase.WATCH), now, answer)
+        case JobMissing():
+            return state, ReadVm()
+        case JobUnreadable():
+            if now >= state.last.deadline:
+                return _no_verdict(replace(state, phase=Phase.WATCH), now)
+            pause = state.rules.back_off(state.tries)
+            return replace(state, tries=state.tries + 1), Wait(min(now + pause, state.last.deadline))
+
+
+def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, Step]:
+    """The node knows no such job: the PUT never arrived, unless so much time passed that it was forgotten."""
+    end = End.GONE if state.gone_row else end_of(state.state)
+    age = now - state.last.at
+    over_for_good = age >= max(state.rules.node_outage_seconds, state.rules.timeout_of(state.last.type))
+    if unreadable and not over_for_good:
+        return state, Wait(now + state.rules.back_off(state.tries))
+    if end is End.MID:
+        return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, max(state.last.deadline, now))
+    if age >= RESEND_SECONDS:
+        return _no_verdict(replace(state, phase=Phase.WATCH), now)
+    if unreadable or end in {End.OFF, End.GONE} or state.halted is not None or state.tries > _MOST_TRIES:
+        state = _change(state, never_arrived=True, verdict=Verdict.NONE, ended_at=now)
+        if state.halted is not None and state.last.type is not state.rules.type:
+            state = replace(state, withheld=True)
+        if state.sent:
+            return _finish(state)
+        return _never_sent(state, end, unreadable=unreadable)
+    return replace(state, phase=Phase.ANSWER), Resend(state.last.job_uuid)
+
+
+_MOST_TRIES = 40
+"""PUTs of one VM that may be lost one after the other before it is given up: minutes of nothing but broken connections."""
+
+
+def _never_sent(state: StopState, end: End, *, unreadable: bool) -> tuple[StopState, Step]:
+    if not unreadable and end is End.OFF:
+        return _done(state, Outcome.ALREADY_STOPPED, "Stopped by somebody else; our call never reached the node")
+    if not unreadable and end is End.GONE:
+        return _done(state, Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
+    if state.halted is not None:
+        return _done(state, Outcome.NOT_REACHED, "its call never reached the node, and the run is over", state.halted)
+    return _done(state, Outcome.FAILED, "no call reached the node, however often it was sent", Reason.STATE)
+
+
+# ── the job ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def _verdict(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
+    job = state.last
+    match answer:
+        case JobSucceeded():
+            return replace(_ok(state, now, answer), phase=Phase.END), ReadVm()
+        case JobFailed(error=error):
+            state = _change(state, verdict=Verdict.ERR, error=error, ended_at=now)
+            return replace(state, phase=Phase.END), ReadVm()
+        case JobUnreadable(error=error):
+            state = replace(state, unreadable_job=error)
+        case _:
+            pass
+    if now >= job.deadline:
+        return _no_verdict(state, now)
+    return state, Watch(job.job_uuid, job.deadline)
+
+
+def _ok(state: StopState, now: float, answer: JobSucceeded) -> StopState:
+    row = answer.seen.row if answer.seen is not None else None
+    stopped = row is not None and row.state == "Stopped"
+    error = None if answer.text is None else own_error("http.200", answer.text)
+    state = _change(state, verdict=Verdict.OK, ended_at=now, stopped=stopped, error=error)
+    return _change(state, no_op=_is_no_op(state.last, row))
+
+
+def _is_no_op(job: Attempt, row: VmRow | None) -> bool:
+    """ok, Stopping never seen, and last changed before the PUT. `lastOpDate` has whole seconds: an equal one is no proof."""
+    if job.stopping_seen or row is None or row.last_op is None or job.node_at is None:
+        return False
+    return row.last_op < math.floor(job.node_at - 0.25)
+
+
+def _no_verdict(state: StopState, now: float) -> tuple[StopState, Step]:
+    error = state.unreadable_job or state.last.error
+    state = _change(state, verdict=Verdict.NONE, error=error, ended_at=None)
+    return replace(state, phase=Phase.END), ReadVm()
+
+
+# ── after it ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, Step]:
+    rules, job = state.rules, state.last
+    end = End.GONE if state.gone_row else end_of(state.state)
+    if unreadable and now < _readable_until(state):
+        return state, Wait(now + rules.back_off(state.reads_failed))
+    if unreadable or end in {End.OFF, End.GONE}:
+        return _finish(state)
+    if job.verdict is Verdict.ERR:
+        assert job.error is not None
+        kind = classify(job.error, transitional=state.state in TRANSITIONAL_STATES)
+        if kind is ErrorClass.AGAIN:
+            if state.halted is not None:
+                return _settle_mid(state, now, end)
+            if now < state.grace_until:
+                return _again(state, now)
+            kind = exhausted(job.error)
+        if kind is ErrorClass.COLD_MAY_HELP:
+            return _fall_back(state, now, end, AttemptReason.ERROR)
+    elif job.verdict is Verdict.NONE:
+        return _fall_back(state, now, end, AttemptReason.TIMEOUT)
+    return _settle_mid(state, now, end)
+
+
+def _readable_until(state: StopState) -> float:
+    """A missing verdict waits for the state as long as a node may be away; after an ok the job's word will do sooner."""
+    job, rules = state.last, state.rules
+    if job.verdict is Verdict.OK:
+        return (job.ended_at or job.at) + rules.margin_seconds
+    return (job.ended_at or job.deadline) + rules.node_outage_seconds
+
+
+def _again(state: StopState, now: float) -> tuple[StopState, Step]:
+    """Class R: wait, read, and send anew while there is time; a VM in transition is waited for, not sent to."""
+    rules, job = state.rules, state.last
+    ready = (job.ended_at or now) + rules.back_off(state.tries)
+    if now < ready:
+        return state, Wait(min(ready, state.grace_until))
+    if state.state in TRANSITIONAL_STATES:
+        return state, Wait(min(now + rules.back_off(2), state.grace_until))
+    least = min(rules.timeout_of(job.type), 1.25 * rules.power_cut_seconds)
+    return _send(state, job.type, job.reason, max(state.grace_until - now, least))
+
+
+def _fall_back(state: StopState, now: float, end: End, reason: AttemptReason) -> tuple[StopState, Step]:
+    cold_sent = any(attempt.type is AttemptType.COLD for attempt in state.attempts)
+    if cold_sent or reason.value not in state.rules.fallback_on:
+        return _settle_mid(state, now, end)
+    if state.halted is not None:
+        return _settle_mid(replace(state, withheld=True), now, end)
+    state = replace(state, grace_until=now + state.rules.cold_seconds, tries=0)
+    return _send(state, AttemptType.COLD, reason, state.rules.cold_seconds)
+
+
+def _settle_mid(state: StopState, now: float, end: End) -> tuple[StopState, Step]:
+    """Stopping may still become something else until the last deadline."""
+    if end is End.MID and now < state.last.deadline:
+        return state, Wait(min(state.last.deadline, now + 2.0 * state.rules.scale))
+    return _finish(state)
+
+
+def _finish(state: StopState) -> tuple[StopState, Step]:
+    """Before the judgement, one last look at a grace job that had not answered when the cold stop left."""
+    graces = [attempt for attempt in state.attempts if attempt.type is AttemptType.GRACE]
+    if graces and state.last.type is AttemptType.COLD and graces[-1].verdict is Verdict.NONE and state.state is not None:
+        return replace(state, phase=Phase.LAST_LOOK), Look(graces[-1].job_uuid)
+    return _judged(state)
+
+
+def _last_look(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
+    place = max(i for i, attempt in enumerate(state.attempts) if attempt.type is AttemptType.GRACE)
+    grace = state.attempts[place]
+    match answer:
+        case JobSucceeded(seen=seen):
+            stopped = seen is not None and seen.row.state == "Stopped"
+            no_op = _is_no_op(grace, seen.row if seen is not None else None)
+            grace = replace(grace, verdict=Verdict.OK, ended_at=now, stopped=stopped, no_op=no_op)
+        case JobFailed(error=error):
+            grace = replace(grace, verdict=Verdict.ERR, error=error, ended_at=now)
+        case _:
+            pass
+    return _judged(replace(state, attempts=(*state.attempts[:place], grace, *state.attempts[place + 1 :])))
+
+
+def _judged(state: StopState) -> tuple[StopState, Step]:
+    return replace(state, phase=Phase.DONE), Done(judge(state.facts(), state.rules))
+
+
+def _done(state: StopState, outcome: Outcome, text: str, reason: Reason | None = None) -> tuple[StopState, Step]:
+    evidence = Evidence(text=text, basis="none" if state.state is None else "state")
+    return replace(state, phase=Phase.DONE), Done(Judgement(outcome, evidence, reason))

@@ -1,0 +1,55 @@
+"""A run's report, made from the journal's tables in one pass and read VM by VM afterwards."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from orchestrator.journal import store
+from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord
+
+_BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND})
+
+
+def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
+    """The report of a run, finished or not. Raises KeyError for an unknown run."""
+    run, hosts, waves = store.read_run(connection, run_id)
+    return RunReport(
+        run=run,
+        totals=totals(connection, run_id),
+        causes=tuple(causes(store.read_vms(connection, run_id), hosts)),
+        waves=tuple(waves),
+        hosts=tuple(hosts),
+        vms=lambda: store.read_vms(connection, run_id),
+    )
+
+
+def totals(connection: sqlite3.Connection, run_id: str) -> dict[str, int]:
+    """`targets` and every outcome; while a run goes on, those without one are in `targets` alone."""
+    counted = dict(
+        connection.execute("SELECT outcome, count(*) FROM vm WHERE run_id = ? GROUP BY outcome", (run_id,)).fetchall()
+    )
+    return {"targets": sum(counted.values()), **{outcome.value: counted.get(outcome.value, 0) for outcome in Outcome}}
+
+
+def causes(vms: Iterable[VmRecord], hosts: Iterable[HostRecord]) -> list[Cause]:
+    """Equal causes together, the largest first. The cause is the chain of codes, or the outcome and its reason."""
+    names = {host.uuid: host.name for host in hosts}
+    found: dict[str, tuple[dict[str, None], list[str]]] = {}
+    for vm in vms:
+        if vm.outcome not in _BAD:
+            continue
+        key = cause_of(vm)
+        where, members = found.setdefault(key, ({}, []))
+        members.append(vm.uuid)
+        if vm.host_uuid:
+            where[names.get(vm.host_uuid) or vm.host_uuid] = None
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1][1]), item[0]))
+    return [Cause(cause=key, count=len(members), hosts=tuple(where), vms=tuple(members)) for key, (where, members) in ordered]
+
+
+def cause_of(vm: VmRecord) -> str:
+    """The chain of codes where the node gave one, else the outcome with its reason."""
+    if vm.error is not None and vm.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+        return NodeError.model_validate(vm.error).chain()
+    return f"{vm.outcome} ({vm.reason})" if vm.reason is not None else str(vm.outcome)

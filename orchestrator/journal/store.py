@@ -1,0 +1,191 @@
+"""The journal's tables and the statements on them; knows SQLite, and nothing of threads."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.journal.interface import JournalEvent
+from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE run (id TEXT PRIMARY KEY, started_at TEXT NOT NULL, record TEXT NOT NULL, plan_file TEXT NOT NULL,
+                  hosts TEXT NOT NULL DEFAULT '[]', waves TEXT NOT NULL DEFAULT '[]') STRICT;
+CREATE TABLE vm (run_id TEXT NOT NULL, seq INTEGER NOT NULL, uuid TEXT NOT NULL, outcome TEXT, host_uuid TEXT,
+                 record TEXT NOT NULL, PRIMARY KEY (run_id, uuid)) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX vm_order ON vm (run_id, seq);
+CREATE TABLE attempt (run_id TEXT NOT NULL, vm_uuid TEXT NOT NULL, number INTEGER NOT NULL, job_uuid TEXT NOT NULL,
+                      record TEXT NOT NULL, PRIMARY KEY (run_id, vm_uuid, number)) STRICT, WITHOUT ROWID;
+CREATE TABLE event (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, vm_uuid TEXT, at TEXT NOT NULL, kind TEXT NOT NULL,
+                    data TEXT) STRICT;
+CREATE INDEX event_of ON event (run_id, vm_uuid);
+"""
+
+
+class SchemaError(Exception):
+    """The file is a journal of another version, or no journal at all; the text says which."""
+
+
+def open_database(path: str, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the journal, its tables made where the file is new. Raises SchemaError, sqlite3.Error."""
+    connection = sqlite3.connect(
+        f"file:{_quoted(path)}?mode=ro" if read_only else path,
+        uri=read_only,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=10.0,
+    )
+    try:
+        _prepare(connection, read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise SchemaError(f"it was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION})")
+    if version == 0 and tables:
+        raise SchemaError("it is an SQLite file, but no journal of this program")
+    if read_only:
+        return
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+
+class Write:
+    """One statement's work inside a transaction; values only, so that it can cross to another thread."""
+
+    __slots__ = ("rows", "sql")
+
+    def __init__(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        self.sql = sql
+        self.rows = rows
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Carry it out; the caller holds the transaction."""
+        connection.executemany(self.sql, self.rows)
+
+
+def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, str]) -> list[Write]:
+    """A run and its targets."""
+    rows = [
+        (run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms)
+    ]
+    return [
+        Write(
+            "INSERT INTO run (id, started_at, record, plan_file) VALUES (?, ?, ?, ?)",
+            [(run.id, run.started_at, run.model_dump_json(), json.dumps(dict(plan_file)))],
+        ),
+        Write("INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record) VALUES (?, ?, ?, ?, ?, ?)", rows),
+    ]
+
+
+def attempt_write(run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> Write:
+    """An attempt's row, new or changed."""
+    return Write(
+        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record",
+        [(run_id, vm_uuid, number, attempt.job_uuid, attempt.model_dump_json())],
+    )
+
+
+def event_write(run_id: str, event: JournalEvent) -> Write:
+    """An event's row."""
+    data = None if event.data is None else json.dumps(dict(event.data))
+    return Write(
+        "INSERT INTO event (run_id, vm_uuid, at, kind, data) VALUES (?, ?, ?, ?, ?)",
+        [(run_id, event.vm_uuid, event.at, event.kind, data)],
+    )
+
+
+def settle_write(run_id: str, vm: VmRecord) -> Write:
+    """A VM's outcome."""
+    return Write(
+        "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?",
+        [(vm.outcome, vm.host_uuid, _vm_json(vm), run_id, vm.uuid)],
+    )
+
+
+def finish_write(run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> Write:
+    """The run's record with its hosts and waves."""
+    return Write(
+        "UPDATE run SET record = ?, hosts = ?, waves = ? WHERE id = ?",
+        [
+            (
+                run.model_dump_json(),
+                json.dumps([host.model_dump(mode="json") for host in hosts]),
+                json.dumps([wave.model_dump(mode="json") for wave in waves]),
+                run.id,
+            )
+        ],
+    )
+
+
+def _vm_json(vm: VmRecord) -> str:
+    return vm.model_dump_json(exclude={"attempts"})
+
+
+def read_runs(connection: sqlite3.Connection) -> list[RunRecord]:
+    """Every run, the newest first."""
+    rows = connection.execute("SELECT record FROM run ORDER BY started_at DESC, id DESC")
+    return [RunRecord.model_validate_json(row[0]) for row in rows]
+
+
+def read_run(connection: sqlite3.Connection, run_id: str) -> tuple[RunRecord, list[HostRecord], list[WaveRecord]]:
+    """One run. Raises KeyError."""
+    row = connection.execute("SELECT record, hosts, waves FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise KeyError(run_id)
+    return (
+        RunRecord.model_validate_json(row[0]),
+        [HostRecord.model_validate(host) for host in json.loads(row[1])],
+        [WaveRecord.model_validate(wave) for wave in json.loads(row[2])],
+    )
+
+
+def read_vms(connection: sqlite3.Connection, run_id: str) -> Iterator[VmRecord]:
+    """The VMs of a run in the plan's order, with their attempts, one by one."""
+    cursor = connection.cursor()
+    rows = cursor.execute(
+        "SELECT vm.record, (SELECT json_group_array(json(record)) FROM (SELECT record FROM attempt AS a"
+        " WHERE a.run_id = vm.run_id AND a.vm_uuid = vm.uuid ORDER BY number))"
+        " FROM vm WHERE run_id = ? ORDER BY seq",
+        (run_id,),
+    )
+    for record, attempts in rows:
+        yield _vm(record, attempts)
+
+
+def read_vm(connection: sqlite3.Connection, run_id: str, uuid: str) -> VmRecord:
+    """One VM. Raises KeyError."""
+    row = connection.execute("SELECT record FROM vm WHERE run_id = ? AND uuid = ?", (run_id, uuid)).fetchone()
+    if row is None:
+        raise KeyError(uuid)
+    attempts = connection.execute(
+        "SELECT record FROM attempt WHERE run_id = ? AND vm_uuid = ? ORDER BY number", (run_id, uuid)
+    ).fetchall()
+    return _vm(row[0], "[" + ",".join(attempt[0] for attempt in attempts) + "]")
+
+
+def _vm(record: str, attempts: str) -> VmRecord:
+    data = json.loads(record)
+    data["attempts"] = json.loads(attempts)
+    return VmRecord.model_validate(data)
+
+
+def read_events(connection: sqlite3.Connection, run_id: str, uuid: str) -> list[JournalEvent]:
+    """Every event of one VM, in the order it was written."""
+    rows = connection.execute(
+        "SELECT at, kind, data FROM event WHERE run_id = ? AND vm_uuid = ? ORDER BY id", (run_id, uuid)
+    )
+    return [JournalEvent(at, kind, uuid, json.loads(data) if data else None) for at, kind, data in rows]

@@ -1,0 +1,102 @@
+"""What a report needs to know of all VMs before it can say its first word, gathered in one pass and bounded."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.model.outcome import STOPPED, AttemptResult, Outcome
+from orchestrator.model.report import AttemptRecord, RunReport, VmRecord
+from orchestrator.reports.explain import explanation
+from orchestrator.reports.hosts import HostNames
+from orchestrator.reports.wording import counted
+
+NAMED = 10
+"""How many VMs of one outcome are named where only some are."""
+
+NAMED_OUTCOMES = (Outcome.CAME_BACK, Outcome.UNKNOWN, Outcome.FAILED, Outcome.NOT_FOUND)
+"""Outcomes that somebody has to follow up, most surprising first."""
+
+_OPEN_RESULTS = frozenset({AttemptResult.LOST, AttemptResult.TIMED_OUT, AttemptResult.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A VM to be named: raw text, to be made safe by the renderer."""
+
+    uuid: str
+    name: str
+    host: str
+    why: str
+
+
+@dataclass(slots=True)
+class Facts:
+    """Counts over all VMs, and the first few names of each outcome that needs somebody."""
+
+    named: dict[Outcome, list[Named]] = field(default_factory=lambda: {word: [] for word in NAMED_OUTCOMES})
+    counts: Counter[Outcome | None] = field(default_factory=Counter)
+    check_after_start: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    not_reread: int = 0
+    open_jobs: int = 0
+    open_until: datetime | None = None
+
+    def notes(self) -> list[str]:
+        """What a reader might otherwise take for granted."""
+        notes = []
+        if self.not_reread:
+            notes.append(
+                f"{counted(self.not_reread)} counted as stopped {_be(self.not_reread)} not read again after the "
+                "last stop, so nothing here rules out a comeback."
+            )
+        if self.late:
+            notes.append(f"{counted(self.late)} stopped only after the run had given up on them (late).")
+        if self.open_jobs:
+            until = f", until {self.open_until:%Y-%m-%dT%H:%M:%SZ} at the latest" if self.open_until else ""
+            notes.append(f"Jobs of {counted(self.open_jobs)} have no end in this report and may still act{until}.")
+        return notes
+
+    def check_sentence(self, action: str = "stop") -> str:
+        """How many VMs to look at once they run again; empty without one."""
+        if not (total := self.check_after_start.total()):
+            return ""
+        parts = ", ".join(f"{count} {word}" for word, count in sorted(self.check_after_start.items()))
+        when = "now that they run" if action == "start" else "after the next start"
+        return f"{counted(total)} to check {when}, for their power was or may have been cut ({parts})."
+
+
+def gather(report: RunReport) -> Facts:
+    """One pass over the VMs; what is kept does not grow with their number."""
+    facts = Facts()
+    names = HostNames(report.hosts)
+    for vm in report.vms():
+        facts.counts[vm.outcome] += 1
+        facts.late += vm.late
+        if vm.check_after_start:
+            facts.check_after_start[vm.outcome or "no outcome"] += 1
+        if vm.verified_at is None and vm.outcome in STOPPED | {Outcome.ALREADY_STOPPED}:
+            facts.not_reread += 1
+        if vm.outcome in facts.named and len(facts.named[vm.outcome]) < NAMED:
+            facts.named[vm.outcome].append(
+                Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm))
+            )
+        # Of a VM that is stopped too: whoever starts it soon may see it stopped again by the old job.
+        if vm.attempts and vm.attempts[-1].result in _OPEN_RESULTS:
+            facts.open_jobs += 1
+            end = _acts_until(vm.attempts[-1])
+            if end is not None and (facts.open_until is None or end > facts.open_until):
+                facts.open_until = end
+    return facts
+
+
+def _acts_until(attempt: AttemptRecord) -> datetime | None:
+    """A job may act until twice its timeout: once waiting in its queue, once running."""
+    try:
+        sent = datetime.fromisoformat(attempt.sent_at or "")
+        return sent + timedelta(seconds=2 * attempt.api_timeout_seconds)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _be(count: int) -> str:
+    return "was" if count == 1 else "were"

@@ -1,0 +1,106 @@
+"""What a report says of hosts: their names, and whether they are really empty."""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+from orchestrator.model.report import HostRecord, LeftOnHost
+from orchestrator.reports.wording import counted, without_outcome
+
+NO_HOST = "no host"
+
+
+class Standing(StrEnum):
+    """Whether a host can be worked on, worst first."""
+
+    OCCUPIED = "not empty"
+    DOUBTFUL = "not certain"
+    UNREAD = "not read"
+    EMPTY = "empty"
+
+
+class HostNames:
+    """Host UUID → the name to show; hosts that share a name get a piece of their UUID as well."""
+
+    def __init__(self, hosts: Iterable[HostRecord]) -> None:
+        self._names = {host.uuid: host.name for host in hosts}
+        self._uses = Counter(self._names.values())
+
+    def name(self, uuid: str | None) -> str | None:
+        """The host's own name, None when it is not known."""
+        return None if uuid is None else self._names.get(uuid)
+
+    def shown(self, uuid: str | None) -> str:
+        """A name that tells the host from the others; its UUID without one."""
+        if uuid is None:
+            return NO_HOST
+        name = self._names.get(uuid)
+        if not name:
+            return uuid
+        return f"{name} ({uuid[:8]})" if self._uses[name] > 1 else name
+
+
+def standing(host: HostRecord) -> Standing:
+    """Empty only when nothing was found there and nothing speaks against it."""
+    if host.left_on_host is None:
+        return Standing.UNREAD
+    if host.left_on_host:
+        return Standing.OCCUPIED
+    return Standing.DOUBTFUL if _doubts(host) else Standing.EMPTY
+
+
+def _doubts(host: HostRecord) -> list[str]:
+    doubts = []
+    if unknown := host.totals.get("unknown", 0):
+        doubts.append(f"{counted(unknown)} there may still run")
+    if pending := without_outcome(host.totals):
+        doubts.append(f"{counted(pending)} there without an outcome")
+    if host.status not in (None, "Connected"):
+        doubts.append(f"the node sees the host as {host.status}")
+    return doubts
+
+
+def standing_phrase(host: HostRecord) -> str:
+    """`empty`, or what speaks against it; raw text, to be made safe by the caller."""
+    match standing(host):
+        case Standing.UNREAD:
+            return "what runs there could not be read"
+        case Standing.OCCUPIED:
+            phrase = f"{len(host.left_on_host or ())} left"
+            return "; ".join([phrase, *_doubts(host)])
+        case Standing.DOUBTFUL:
+            return "nothing found there, but " + "; ".join(_doubts(host))
+        case Standing.EMPTY:
+            return "empty"
+
+
+def left_phrase(left: LeftOnHost) -> str:
+    """One VM that still runs on a host; raw text."""
+    details = ", ".join(word.replace("_", " ") for word in (left.type, left.state, left.why) if word)
+    return f"{left.name or left.uuid} ({details})"
+
+
+def by_standing(hosts: Iterable[HostRecord]) -> list[HostRecord]:
+    """The hosts that need somebody first, in their own order otherwise."""
+    order = list(Standing)
+    return sorted(hosts, key=lambda host: order.index(standing(host)))
+
+
+def hosts_sentence(hosts: Iterable[HostRecord]) -> str:
+    """`5 of 8 hosts are empty; 2 are not; 1 could not be read.`"""
+    counts = Counter(standing(host) for host in hosts)
+    total = counts.total()
+    if not total:
+        return ""
+    parts = [f"{counts[Standing.EMPTY]} of {counted(total, 'host')} {_be(counts[Standing.EMPTY])} empty"]
+    if number := counts[Standing.OCCUPIED]:
+        parts.append(f"{number} {_be(number)} not")
+    if number := counts[Standing.DOUBTFUL]:
+        parts.append(f"{number} {_be(number)} not certain")
+    if number := counts[Standing.UNREAD]:
+        parts.append(f"{number} could not be read")
+    return "; ".join(parts) + "."
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"

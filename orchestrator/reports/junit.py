@@ -1,0 +1,102 @@
+"""The report for a build server: JUnit XML, one test case a VM."""
+
+from datetime import datetime
+from typing import TextIO
+from xml.sax.saxutils import escape, quoteattr
+
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.reports.explain import attempts_text, cause_of, explanation, seconds_text
+from orchestrator.reports.hosts import HostNames
+from orchestrator.reports.safe import clip, visible
+from orchestrator.reports.wording import (
+    how_stopped,
+    outcome_sentence,
+    reason_phrase,
+    stop_line,
+    verdict,
+    without_outcome,
+)
+
+FAILURES = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND)
+"""What makes a test case fail."""
+
+SKIPS = (Outcome.SKIPPED, Outcome.NOT_REACHED)
+"""What makes a test case skipped; so does having no outcome yet."""
+
+
+class JunitReport:
+    """One suite in the plan's order, so that it streams; the host is each case's class name, by which servers group."""
+
+    format = "junit"
+    extension = "xml"
+
+    def render(self, report: RunReport, out: TextIO) -> None:
+        """The counts come from the totals, for they stand before the first case."""
+        run, totals, names = report.run, report.totals, HostNames(report.hosts)
+        failures = sum(totals.get(outcome, 0) for outcome in FAILURES)
+        skipped = sum(totals.get(outcome, 0) for outcome in SKIPS) + without_outcome(totals)
+        counts = (
+            f'tests="{totals.get("targets", 0)}" failures="{failures}" errors="0" skipped="{skipped}"'
+            f' time="{_duration(run.started_at, run.finished_at)}"'
+        )
+        name = _attribute(run.plan)
+        out.write('<?xml version="1.0" encoding="UTF-8"?>\n')
+        out.write(f"<testsuites name={name} {counts}>\n")
+        out.write(f"<testsuite name={name} {counts} timestamp={_attribute(run.started_at)}>\n<properties>\n")
+        for key, value in (
+            ("run", run.id),
+            ("status", run.status),
+            ("action", run.action),
+            ("endpoint", run.endpoint),
+            ("reference", run.reference or ""),
+            ("exit_code", "" if run.exit_code is None else str(run.exit_code)),
+        ):
+            out.write(f'<property name="{key}" value={_attribute(value)}/>\n')
+        out.write("</properties>\n")
+        for vm in report.vms():
+            _case(vm, names, out)
+        words = [verdict(report), how_stopped(totals), *map(stop_line, run.stops), *run.warnings]
+        out.write("<system-out>" + "\n".join(escape(visible(line)) for line in words if line))
+        out.write("</system-out>\n</testsuite>\n</testsuites>\n")
+
+
+def _case(vm: VmRecord, names: HostNames, out: TextIO) -> None:
+    title = f"{clip(vm.name, 200)} [{visible(vm.uuid)}]" if vm.name else visible(vm.uuid)
+    seconds = seconds_text(vm.elapsed_seconds) or "0"
+    out.write(
+        f"<testcase classname={_attribute(names.shown(vm.host_uuid))} name={quoteattr(title)} time={quoteattr(seconds)}"
+    )
+    if vm.outcome in FAILURES:
+        message = cause_of(vm.error) or reason_phrase(vm.reason) or vm.outcome
+        out.write(f">\n<failure message={_attribute(message)} type={_attribute(vm.outcome)}>")
+        out.write("\n".join(escape(visible(line)) for line in _story(vm)))
+        out.write("</failure>\n</testcase>\n")
+    elif vm.outcome in SKIPS or vm.outcome is None:
+        message = "no outcome yet" if vm.outcome is None else reason_phrase(vm.reason)
+        word = vm.outcome or "unfinished"
+        out.write(f">\n<skipped message={_attribute(f'{word}: {message}' if message else word)}/>\n</testcase>\n")
+    else:
+        out.write("/>\n")
+
+
+def _story(vm: VmRecord) -> list[str]:
+    lines = [outcome_sentence(vm.outcome or ""), explanation(vm)]
+    if vm.evidence:
+        lines.append(f"Evidence: {vm.evidence.text}")
+    lines.append(f"State before: {vm.state_before or 'not read'}; last: {vm.state or 'not read'}")
+    if vm.attempts:
+        lines.append(f"Sent: {attempts_text(vm.attempts)}")
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def _attribute(text: str) -> str:
+    return quoteattr(visible(text))
+
+
+def _duration(start: str, end: str | None) -> str:
+    try:
+        seconds = (datetime.fromisoformat(end or "") - datetime.fromisoformat(start)).total_seconds()
+    except (ValueError, TypeError):
+        return "0"
+    return f"{max(seconds, 0):.1f}"

@@ -1,0 +1,187 @@
+"""The report for the terminal after a run: what to know first comes first, and nothing is longer than a screen or two."""
+
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.report import Cause, HostRecord, RunReport, WaveRecord
+from orchestrator.reports.facts import Facts, gather
+from orchestrator.reports.hosts import (
+    Standing,
+    by_standing,
+    hosts_sentence,
+    left_phrase,
+    standing,
+    standing_phrase,
+)
+from orchestrator.reports.safe import clip, columns, visible, wrap
+from orchestrator.reports.wording import breakdown, counted, how_stopped, stop_line, verdict
+
+WIDTH = 96
+"""Columns of a line: sane from 80 to 100."""
+
+LONGEST_LIST = 10
+"""Lines of one list; the rest is counted, and every VM is in the other formats."""
+
+
+class TextReport:
+    """For a terminal: no colours, no control characters."""
+
+    format = "text"
+    extension = "txt"
+
+    def render(self, report: RunReport, out: TextIO) -> None:
+        """Verdict, run, totals, causes, VMs to follow up, hosts, notes."""
+        facts = gather(report)
+        sections = (
+            _head(report),
+            _run(report),
+            _totals(report),
+            _stops(report),
+            _causes(report.causes),
+            _named(facts),
+            _hosts(report) if report.run.action == "stop" else (),
+            _waves(report.waves),
+            _notes(report, facts),
+        )
+        between = ""
+        for section in sections:
+            lines = list(section)
+            if lines:
+                out.write(between + "\n".join(lines) + "\n")
+                between = "\n"
+
+
+def _head(report: RunReport) -> Iterator[str]:
+    yield wrap(verdict(report), width=WIDTH)
+    if how := how_stopped(report.totals):
+        yield wrap(how, width=WIDTH)
+
+
+def _run(report: RunReport) -> Iterator[str]:
+    run = report.run
+    reference = f" ({clip(run.reference, 40)})" if run.reference else ""
+    yield wrap(f"Run {visible(run.id)}, plan {clip(run.plan, 60)}{reference}", width=WIDTH, rest="  ")
+    code = "" if run.exit_code is None else f", exit code {run.exit_code}"
+    times = f"{run.started_at} to {run.finished_at or 'now'}"
+    yield wrap(visible(f"{times}{code}, {run.action} at {run.endpoint}"), width=WIDTH, rest="  ")
+    yield wrap(clip(f"Started by {run.started_by}", 200), width=WIDTH, rest="  ")
+    if run.parent_run:
+        yield f"Follows run {visible(run.parent_run)}"
+    if run.resumed_at:
+        yield visible(f"Resumed {counted(len(run.resumed_at), 'time')}, last at {run.resumed_at[-1]}")
+
+
+def _totals(report: RunReport) -> Iterator[str]:
+    rows = breakdown(report.totals)
+    if not rows:
+        return
+    yield f"Totals, of {counted(report.totals.get('targets', 0), 'target')}"
+    digits = max(len(str(count)) for count, _, _ in rows)
+    longest = max(columns(word) for _, word, _ in rows)
+    indent = " " * (digits + longest + 6)
+    for count, word, sentence in rows:
+        first = f"  {count:>{digits}}  {word}{' ' * (longest - columns(word))}  "
+        yield wrap(sentence, width=WIDTH, first=first, rest=indent)
+
+
+def _stops(report: RunReport) -> Iterator[str]:
+    if report.run.stops:
+        yield "Ended early" if report.run.ended_by else "Stopped short"
+        yield from _bounded((_item(stop_line(stop)) for stop in report.run.stops), len(report.run.stops))
+
+
+def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
+    if causes:
+        yield "Causes"
+        ordered = sorted(causes, key=lambda cause: -cause.count)
+        yield from _bounded((_item(_cause(cause)) for cause in ordered), len(ordered))
+
+
+def _cause(cause: Cause) -> str:
+    hosts = [clip(host, 40) for host in cause.hosts[:5]]
+    if more := len(cause.hosts) - len(hosts):
+        hosts.append(f"and {more} more")
+    on = f" ({'host' if len(cause.hosts) == 1 else 'hosts'} {', '.join(hosts)})" if hosts else ""
+    return f"{counted(cause.count)}: {clip(cause.cause, 300)}{on}"
+
+
+_TITLES = {
+    Outcome.CAME_BACK: "Came back: stopped, and running again",
+    Outcome.UNKNOWN: "Unknown: may still run",
+    Outcome.FAILED: "Failed: not stopped",
+    Outcome.NOT_FOUND: "Not found",
+}
+
+
+def _named(facts: Facts) -> Iterator[str]:
+    for outcome, vms in facts.named.items():
+        if not vms:
+            continue
+        yield _TITLES[outcome]
+        lines = (
+            _item(
+                f"{clip(vm.name, 40)} on {clip(vm.host, 40)}"
+                + (f": {clip(vm.why, 160)}" if vm.why else "")
+                + ("" if vm.name == vm.uuid else f" [{clip(vm.uuid, 36)}]")
+            )
+            for vm in vms
+        )
+        yield from _bounded(lines, facts.counts[outcome])
+
+
+def _hosts(report: RunReport) -> Iterator[str]:
+    if not report.hosts:
+        return
+    yield wrap(f"Hosts: {hosts_sentence(report.hosts)}", width=WIDTH)
+    busy = [host for host in by_standing(report.hosts) if standing(host) is not Standing.EMPTY]
+    # One host that is not empty shows ten VMs, ten hosts show two each: the list stays short either way.
+    share = max(2, LONGEST_LIST // max(len(busy), 1))
+    yield from _bounded((_host(host, share) for host in busy), len(busy))
+
+
+def _host(host: HostRecord, share: int) -> str:
+    lines = [_item(f"{clip(host.name or host.uuid, 60)}: {visible(standing_phrase(host))}")]
+    left = host.left_on_host or ()
+    lines += [
+        wrap(clip(left_phrase(vm), 120), width=WIDTH, first="      ", rest="        ") for vm in left[:share]
+    ]
+    if (more := len(left) - share) > 0:
+        lines.append(f"      and {more} more")
+    return "\n".join(lines)
+
+
+def _waves(waves: tuple[WaveRecord, ...]) -> Iterator[str]:
+    if len(waves) > 1:
+        yield "Waves"
+        lines = (
+            _item(f"{clip(wave.name, 40)}: " + ", ".join(f"{n} {word}" for n, word, _ in breakdown(wave.totals)))
+            for wave in waves
+        )
+        yield from _bounded(lines, len(waves))
+
+
+def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
+    notes = [facts.check_sentence(report.run.action), *facts.notes()]
+    if excluded := len(report.run.excluded):
+        notes.append(f"{counted(excluded)} excluded by the plan.")
+    for note in notes:
+        if note:
+            yield wrap(note, width=WIDTH, rest="  ")
+    warnings = report.run.warnings
+    yield from _bounded((_item(f"Warning: {clip(text, 400)}") for text in warnings), len(warnings))
+
+
+def _item(text: str) -> str:
+    return wrap(text, width=WIDTH, first="  ", rest="    ")
+
+
+def _bounded(lines: Iterable[str], total: int) -> Iterator[str]:
+    shown = 0
+    for line in lines:
+        if shown == LONGEST_LIST:
+            break
+        yield line
+        shown += 1
+    if total > shown:
+        yield f"  and {total - shown} more"
