@@ -241,6 +241,30 @@ def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
             raise AssertionError(f"{type(signal).__name__} makes no sense in phase {state.phase}")
 
 
+def withhold(state: StopState, now: float) -> tuple[StopState, Step]:
+    """Instead of the `Send` or `Resend` just asked for, which a `Halt` has overtaken."""
+    assert state.halted is not None
+    if state.pending is None:
+        return _settle_read(replace(state, phase=Phase.SETTLE), now, unreadable=False)
+    type_ = state.pending[0]
+    state = replace(state, pending=None)
+    if not state.attempts:
+        return _turn(replace(state, phase=Phase.TURN), now, unreadable=False)
+    state = replace(state, phase=Phase.END, withheld=state.withheld or type_ is not state.rules.type)
+    return _settle_mid(state, now, end_of(state.state))
+
+
+def abandon(state: StopState, reason: Reason) -> tuple[StopState, Done]:
+    """The node has been away too long: what is known now is all there is."""
+    if not state.sent:
+        text = "its turn never came" if not state.attempts else "its call never reached the node"
+        state, step = _done(replace(state, state=None), Outcome.NOT_REACHED, text, reason)
+    else:
+        state, step = _judged(replace(state, state=None, gone_row=False))
+    assert isinstance(step, Done)
+    return state, step
+
+
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _take(state: StopState, read: Read) -> StopState:
     if read.unreadable:

@@ -1,6 +1,6 @@
 """What the engine asks of a cloud. Transport trouble is `NodeAwayError`; everything about one VM is a value."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,8 +62,8 @@ class Cloud(Protocol):
         """The state word of each of these VMs, nothing else; missing ones are gone. One request a `VM_CHUNK`."""
         ...
 
-    async def send(self, request: StopRequest) -> SendResult:
-        """One PUT, sent at most once on the wire."""
+    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+        """One PUT, sent at most once on the wire. `leaving` is called as it leaves; where it says False, it does not."""
         ...
 
     async def look(self, job_uuid: str) -> JobAnswer:
@@ -76,6 +76,10 @@ class Cloud(Protocol):
 
     async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
         """Every VM that has one of these hosts now and is not Stopped. Raises NodeAwayError."""
+        ...
+
+    async def learn_stop_ha(self) -> None:
+        """Find out how this node is told not to touch HA; before the first stop with `stop_ha` false."""
         ...
 
     async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from types import TracebackType
 from typing import Any, Literal
@@ -95,7 +95,7 @@ class ZStackClient:
                 raise LoginError(f"the node no longer takes the login ({node_error(answer).sentence()[:200]}): log in anew")
         raise AssertionError
 
-    async def send(self, request: StopRequest) -> SendResult:
+    async def send(self, request: StopRequest, leaving: Callable[[], bool] | None = None) -> SendResult:
         """One stop's PUT. Raises LoginError and NodeUnreachableError before anything of it has left."""
         path = f"/v1/vm-instances/{request.vm_uuid}/actions"
         headers = await self.auth.headers(self.http, "PUT", path)
@@ -111,11 +111,13 @@ class ZStackClient:
                     "X-API-Timeout": str(request.api_timeout_seconds),
                 },
                 patience_seconds=60,
+                leaving=leaving,
             )
         except ExchangeError as error:
             return Lost(own_error("http.lost" if error.sent else "http.unsent", error.detail))
         if _login_matters(answer):
-            await self.auth.refused(self.http, headers, answer)
+            if await self.auth.refused(self.http, headers, answer) and answer.status == 403:  # noqa: PLR2004
+                return Lost(own_error("http.unsent", "the signature's clock was off; it has been learned anew"))
         result = jobs.read_send(answer)
         if isinstance(result, Accepted):
             self._job_headers[request.job_uuid] = headers

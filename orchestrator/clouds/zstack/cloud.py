@@ -1,6 +1,6 @@
 """`Cloud` over a ZStack management node: reads that survive odd answers, PUTs that leave at most once."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -122,10 +122,10 @@ class ZStackCloud:
                     found[row["uuid"]] = query.text_or_none(row, "state")
         return found
 
-    async def send(self, request: StopRequest) -> SendResult:
+    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
         """One PUT; a login that is refused or cannot be reached leaves it unsent."""
         try:
-            return await self._client.send(request)
+            return await self._client.send(request, leaving)
         except (LoginError, NodeUnreachableError) as error:
             return Lost(own_error("http.unsent", str(error)))
 
@@ -183,6 +183,8 @@ class ZStackCloud:
         if rows is not None:
             return rows
         error = node_error(answer)
+        if answer.status == 200:  # noqa: PLR2004
+            raise QueryRefusedError(f"the answer is no list of rows ({' '.join(answer.text().split())[:200]!r})")
         if answer.status == 400 or (answer.status == 503 and has_chain(answer) and not not_ready(error)):  # noqa: PLR2004
             raise QueryRefusedError(error.sentence())
         raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(error.sentence().split())[:200]})")

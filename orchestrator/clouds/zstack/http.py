@@ -6,7 +6,7 @@ unseen, so a middleware turns that error into `ExchangeError` before aiohttp's o
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,7 @@ class Http:
         body: object = None,
         headers: Mapping[str, str] | None = None,
         patience_seconds: float = 90.0,
+        leaving: Callable[[], bool] | None = None,
     ) -> Answer:
         """One request and its whole answer. `path` starts with `/v1`; `query` is already percent-encoded.
 
@@ -143,6 +144,8 @@ class Http:
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
         await self._pace.turn()
+        if leaving is not None and not leaving():
+            raise ExchangeError("held back: the run is over", sent=False)
         try:
             with anyio.fail_after(patience_seconds):
                 async with self._session.request(

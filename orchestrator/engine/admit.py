@@ -1,0 +1,121 @@
+"""A verdict for every target before the first change; one refusal stops the run. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.engine.resolve import Resolution, Target
+from orchestrator.model.outcome import Outcome, Reason
+from orchestrator.model.states import LEFT_ALONE_STATES
+from orchestrator.model.target import VmRow
+from orchestrator.plan.model import Plan
+
+APPLIANCE = "ApplianceVm"
+WAVE = "all"
+"""The one wave of a plan without waves."""
+
+
+class Kind(StrEnum):
+    """What is going to happen to a target."""
+
+    OK = "ok"
+    ALREADY_STOPPED = "already_stopped"
+    SKIP = "skip"
+    NOT_FOUND = "not_found"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target with its verdict; `why` is a clause for a person, empty for `ok`. `reason` goes with an outcome."""
+
+    target: Target
+    kind: Kind
+    why: str = ""
+    reason: Reason | None = None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The outcome it has already, None where it is going to be sent."""
+        match self.kind:
+            case Kind.ALREADY_STOPPED:
+                return Outcome.ALREADY_STOPPED
+            case Kind.SKIP:
+                return Outcome.SKIPPED
+            case Kind.NOT_FOUND:
+                return Outcome.NOT_FOUND
+            case _:
+                return None
+
+
+def admit(
+    resolution: Resolution, plan: Plan, *, our_macs: Collection[str], node_ips: Collection[str]
+) -> list[Verdict]:
+    """Verdicts in the order of the targets. `our_macs`: this machine's; `node_ips`: the endpoint's addresses."""
+    return [_verdict(target, resolution, plan, our_macs, node_ips) for target in resolution.targets]
+
+
+def _verdict(
+    target: Target, resolution: Resolution, plan: Plan, our_macs: Collection[str], node_ips: Collection[str]
+) -> Verdict:
+    if target.uuid in resolution.protected:
+        return Verdict(target, Kind.REFUSE, f"protected by {resolution.protected[target.uuid]!r}")
+    if target.seen is None:
+        return Verdict(target, Kind.NOT_FOUND, "the node does not know this UUID", Reason.UNKNOWN_UUID)
+    row = target.seen.row
+    ours = _ours(row, our_macs, node_ips)
+    if ours:
+        return Verdict(target, Kind.REFUSE, ours)
+    if row.type == APPLIANCE and plan.stop.appliances == "skip":
+        return Verdict(target, Kind.SKIP, "an appliance (stop.appliances is skip)", Reason.APPLIANCE)
+    if row.state in LEFT_ALONE_STATES:
+        return Verdict(target, Kind.SKIP, f"its state is {row.state}", Reason.STATE)
+    if row.state == "Stopped":
+        return Verdict(target, Kind.ALREADY_STOPPED, "it is Stopped")
+    return Verdict(target, Kind.OK)
+
+
+def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> str:
+    if any(mac.lower() in our_macs for mac in row.macs):
+        return "it is the machine this program runs on"
+    if any(ip in node_ips for ip in row.ips):
+        return "it is the management node itself"
+    return ""
+
+
+def guard_problems(
+    plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, endpoint: str, strict: bool
+) -> list[str]:
+    """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin."""
+    problems = []
+    guard, count = plan.guard, len(verdicts)
+    if guard is not None:
+        if guard.endpoint is not None and guard.endpoint.rstrip("/") != endpoint:
+            problems.append(
+                f"guard.endpoint allows {guard.endpoint} only, and this is {endpoint}: use the right node, or change the plan"
+            )
+        if guard.max_targets is not None and count > guard.max_targets:
+            problems.append(
+                f"{count} targets are more than guard.max_targets {guard.max_targets}: check the selectors, or raise it"
+            )
+        expect = guard.expect_targets
+        if expect is not None and not expect.min <= count <= expect.max:
+            wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
+            problems.append(
+                f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it"
+            )
+    if not verdicts:
+        problems.append("no target matched: check the selectors in targets, and what exclude removes")
+    for verdict in verdicts:
+        if verdict.kind is Kind.REFUSE:
+            name = verdict.target.seen.row.name if verdict.target.seen is not None else None
+            problems.append(
+                f"{name or 'VM'} ({verdict.target.uuid}) must not be stopped: {verdict.why}; exclude it, or take it off the plan"
+            )
+    if strict:
+        problems += [
+            f"{selector} matches nothing on the node: correct it, or add may_be_empty: true"
+            for selector in resolution.empty_selectors
+        ]
+        problems += [f"--strict refuses a warning: {warning}" for warning in resolution.warnings]
+    return problems

@@ -1,0 +1,251 @@
+"""One VM: pump the stop action until it is done. All I/O of a stop goes through here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import anyio
+
+from orchestrator.actions.judge import Attempt, Verdict
+from orchestrator.actions.rules import StopRules
+from orchestrator.actions.stop import (
+    Answered,
+    Done,
+    Elapsed,
+    Halt,
+    Look,
+    Looked,
+    Read,
+    ReadVm,
+    Resend,
+    Saw,
+    Send,
+    Step,
+    StopState,
+    Wait,
+    Watch,
+    abandon,
+    advance,
+    begin,
+    withhold,
+)
+from orchestrator.clouds.interface import Cloud
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.dispatch import Dispatcher, Place
+from orchestrator.engine.halt import Halt as HaltSwitch
+from orchestrator.engine.outage import NodeGoneError, Outage
+from orchestrator.engine.read import Reader, UnreadableError
+from orchestrator.engine.watch import Watcher
+from orchestrator.journal.interface import Journal
+from orchestrator.model.outcome import AttemptResult, Outcome, Reason
+from orchestrator.model.report import AttemptRecord, VmRecord
+from orchestrator.model.target import JobSucceeded, StopRequest
+from orchestrator.plan.model import StopOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every VM of a run is driven with."""
+
+    run_id: str
+    cloud: Cloud
+    journal: Journal
+    reader: Reader
+    watcher: Watcher
+    outage: Outage
+    dispatcher: Dispatcher
+    halt: HaltSwitch
+    clock: Clock
+    rules: StopRules
+    stop: StopOptions
+    tell: Callable[[str, str | None, Mapping[str, Any]], None]
+
+
+@dataclass(slots=True)
+class _Times:
+    sent_at: str | None = None
+    ended_at: str | None = None
+
+
+class Drive:
+    """The stop of one VM, from its turn to its outcome. `record` holds what was known before."""
+
+    def __init__(self, means: Means, place: Place, record: VmRecord) -> None:
+        self._m = means
+        self._place = place
+        self._record = record
+        self._inventory = record.inventory
+        self._state_word = record.state
+        self._host = record.host_uuid
+        self._times: list[_Times] = []
+        self._written: list[AttemptRecord] = []
+
+    async def run(self) -> tuple[VmRecord, StopState]:
+        """The VM's record with its outcome, not yet journalled, and the state it was judged from."""
+        m = self._m
+        started, started_at = m.clock.now(), m.clock.wall()
+        state, step = begin(m.rules, started)
+        while not isinstance(step, Done):
+            try:
+                state, step = await self._carry_out(self._heed_halt(state), step)
+            except NodeGoneError:
+                state, step = abandon(self._heed_halt(state), Reason.NODE)
+            self._note_attempts(state)
+        judgement = step.judgement
+        last = state.attempts[-1] if state.attempts else None
+        record = self._record.model_copy(
+            update={
+                "host_uuid": self._host,
+                "outcome": judgement.outcome,
+                "reason": judgement.reason,
+                "evidence": judgement.evidence,
+                "check_after_start": judgement.check_after_start,
+                "state_before": state.before or self._record.state_before,
+                "state": self._state_word,
+                "started_at": None if judgement.outcome is Outcome.NOT_REACHED else started_at,
+                "finished_at": m.clock.wall(),
+                "elapsed_seconds": round(m.clock.now() - started, 3),
+                "attempts": tuple(self._written),
+                "inventory": self._inventory,
+                "error": dict(last.error.plain()) if last is not None and last.error is not None else None,
+            }
+        )
+        return record, state
+
+    def _heed_halt(self, state: StopState) -> StopState:
+        if self._m.halt.reason is not None and state.halted is None:
+            state, _ = advance(state, Halt(self._m.clock.now(), self._m.halt.reason))
+        return state
+
+    async def _carry_out(self, state: StopState, step: Step) -> tuple[StopState, Step]:
+        match step:
+            case ReadVm():
+                return _go(state, await self._read(sent=bool(state.attempts)))
+            case Wait(until=until):
+                await self._wait(until, interrupt=state.halted is None)
+                return _go(state, Elapsed(self._m.clock.now()))
+            case Send():
+                return await self._send(state, step)
+            case Resend(job_uuid=job_uuid):
+                return await self._put(state, job_uuid, state.last.type, state.last.api_timeout_seconds)
+            case Watch():
+                return await self._watch(state, step)
+            case Look(job_uuid=job_uuid):
+                answer = await self._m.outage.call("job", lambda: self._m.cloud.look(job_uuid))
+                self._keep(answer)
+                return _go(state, Looked(self._m.clock.now(), job_uuid, answer))
+            case Done():
+                raise AssertionError
+
+    async def _read(self, *, sent: bool) -> Read:
+        try:
+            seen = await self._m.reader.read(self._record.uuid)
+        except UnreadableError:
+            return Read(self._m.clock.now(), None, unreadable=True)
+        now = self._m.clock.now()
+        if seen is None:
+            self._state_word = None
+            return Read(now, None)
+        self._inventory, self._state_word = dict(seen.inventory), seen.row.state
+        if not sent:
+            self._host = seen.row.host_uuid or self._host
+            self._record = self._record.model_copy(update={"state_before": seen.row.state, "name": seen.row.name})
+        self._row = seen.row
+        return Read(now, seen.row)
+
+    async def _wait(self, until: float, *, interrupt: bool) -> None:
+        seconds = max(0.0, until - self._m.clock.now())
+        if not interrupt:
+            await anyio.sleep(seconds)
+            return
+        with anyio.move_on_after(seconds):
+            await self._m.halt.wait()
+
+    async def _send(self, state: StopState, step: Send) -> tuple[StopState, Step]:
+        await self._m.dispatcher.move(self._place, self._row)
+        state = self._heed_halt(state)
+        if state.halted is not None:
+            return withhold(state, self._m.clock.now())
+        job_uuid = uuid4().hex
+        record = AttemptRecord(
+            type=step.type,
+            reason=step.reason,
+            job_uuid=job_uuid,
+            api_timeout_seconds=step.api_timeout_seconds,
+            result=AttemptResult.RUNNING,
+        )
+        await self._m.journal.intend(self._m.run_id, self._record.uuid, len(self._written), record)
+        self._written.append(record)
+        self._times.append(_Times())
+        return await self._put(state, job_uuid, step.type, step.api_timeout_seconds)
+
+    async def _put(self, state: StopState, job_uuid: str, type_: str, timeout: int) -> tuple[StopState, Step]:
+        m = self._m
+        left_at: list[float] = []
+
+        def leaving() -> bool:
+            if m.halt:
+                return False
+            left_at.append(m.clock.now())
+            self._times[-1].sent_at = m.clock.wall()
+            return True
+
+        request = StopRequest(
+            self._record.uuid, type_, job_uuid, timeout, m.stop.stop_ha, m.stop.system_tags, m.stop.user_tags
+        )
+        m.tell("vm.sending", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
+        result = await m.cloud.send(request, leaving)
+        at = left_at[-1] if left_at else m.clock.now()
+        answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
+        return _go(self._heed_halt(state), answered)
+
+    async def _watch(self, state: StopState, step: Watch) -> tuple[StopState, Step]:
+        clock = self._m.clock
+        async with self._m.watcher.follow(self._record.uuid, step.job_uuid) as seen:
+            with anyio.move_on_after(max(0.0, step.until - clock.now())):
+                async for signal in seen:
+                    state, following = advance(self._heed_halt(state), signal)
+                    if isinstance(signal, Saw):
+                        self._state_word = signal.state
+                        continue
+                    self._keep(signal.answer)
+                    assert following is not None
+                    if not isinstance(following, Watch):
+                        return state, following
+                raise NodeGoneError
+        return _go(self._heed_halt(state), Elapsed(clock.now()))
+
+    def _keep(self, answer: object) -> None:
+        if isinstance(answer, JobSucceeded) and answer.seen is not None:
+            self._inventory, self._state_word = dict(answer.seen.inventory), answer.seen.row.state
+
+    def _note_attempts(self, state: StopState) -> None:
+        """Journal what changed in the attempts' rows."""
+        for number, attempt in enumerate(state.attempts):
+            times = self._times[number]
+            if attempt.verdict is not Verdict.PENDING and times.ended_at is None:
+                times.ended_at = self._m.clock.wall()
+            record = _attempt_record(attempt, times)
+            if record != self._written[number]:
+                self._written[number] = record
+                self._m.journal.note(self._m.run_id, self._record.uuid, number, record)
+
+
+def _go(state: StopState, signal: Read | Answered | Looked | Elapsed) -> tuple[StopState, Step]:
+    state, step = advance(state, signal)
+    assert step is not None
+    return state, step
+
+
+def _attempt_record(attempt: Attempt, times: _Times) -> AttemptRecord:
+    return AttemptRecord(
+        type=attempt.type,
+        reason=attempt.reason,
+        job_uuid=attempt.job_uuid,
+        api_timeout_seconds=attempt.api_timeout_seconds,
+        sent_at=times.sent_at,
+        ended_at=times.ended_at,
+        result=attempt.result,
+        error=dict(attempt.error.plain()) if attempt.error is not None else None,
+    )

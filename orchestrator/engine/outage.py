@@ -1,0 +1,59 @@
+"""The node being away: every read waits for it together, up to `node_outage`, and no VM fails for it."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from orchestrator.clouds.interface import NodeAwayError
+
+T = TypeVar("T")
+
+
+class NodeGoneError(Exception):
+    """The node was away longer than the plan allows."""
+
+
+class Outage:
+    """How long the node has been away, by kind of call (a login may be refused while job reads still answer)."""
+
+    def __init__(
+        self, limit_seconds: float, scale: float, tell: Callable[[str, str], None], gone: Callable[[], None]
+    ) -> None:
+        self._limit = limit_seconds
+        self._scale = scale
+        self._tell = tell
+        self._gone = gone
+        self._since: dict[str, float] = {}
+        self.over = False
+
+    @property
+    def away(self) -> bool:
+        """Is the node away now, as far as anybody has noticed?"""
+        return bool(self._since)
+
+    async def call(self, kind: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until the node answers. Raises NodeGoneError once it has been away for the limit."""
+        tries = 0
+        while True:
+            if self.over:
+                raise NodeGoneError
+            try:
+                answer = await ask()
+            except NodeAwayError as error:
+                now = anyio.current_time()
+                if kind not in self._since:
+                    self._since[kind] = now
+                    self._tell("node.away", error.detail)
+                if now - self._since[kind] >= self._limit:
+                    if not self.over:
+                        self.over = True
+                        self._gone()
+                    raise NodeGoneError from None
+                left = self._since[kind] + self._limit - now
+                await anyio.sleep(min(left, 5.0 * self._scale, 0.5 * self._scale * 2**min(tries, 8)))
+                tries += 1
+            else:
+                if self._since.pop(kind, None) is not None and not self._since:
+                    self._tell("node.back", "")
+                return answer

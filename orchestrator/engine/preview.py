@@ -1,0 +1,144 @@
+"""What a run would do, as data that can be kept and compared (`interface.md` 6). Pure."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.engine.admit import WAVE, Kind, Verdict
+from orchestrator.engine.resolve import Resolution
+from orchestrator.model.report import Excluded, SelectorCount
+from orchestrator.plan.load import PlanFile
+
+
+class PreviewVm(BaseModel):
+    """One target as previewed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uuid: str
+    name: str | None
+    wave: str
+    verdict: str
+    why: str
+    state: str | None
+    type: str | None
+    host_uuid: str | None
+    ha_level: str | None = None
+
+
+class PreviewHost(BaseModel):
+    """One host: how many VMs would be sent there, and the longest it could take, in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uuid: str
+    vms: int
+    worst_case_seconds: float
+
+
+class Preview(BaseModel):
+    """A preview file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = 1
+    plan: str
+    plan_digest: str
+    endpoint: str
+    digest: str
+    totals: Mapping[str, int]
+    hosts: tuple[PreviewHost, ...]
+    selectors: tuple[SelectorCount, ...]
+    excluded: tuple[Excluded, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+    vms: tuple[PreviewVm, ...]
+
+
+def plan_digest(text: str) -> str:
+    """The plan's text, to the letter."""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()}"
+
+
+def digest(text: str, endpoint: str, vms: Sequence[PreviewVm]) -> str:
+    """Plan, endpoint, and each VM's UUID, wave and verdict; the order of the VMs does not count."""
+    rows = sorted((vm.uuid, vm.wave, vm.verdict) for vm in vms)
+    return f"sha256:{hashlib.sha256(json.dumps([text, endpoint, rows]).encode('utf-8')).hexdigest()}"
+
+
+def make_preview(
+    plan_file: PlanFile,
+    resolution: Resolution,
+    verdicts: Sequence[Verdict],
+    problems: Sequence[str],
+    worst_case_vm_seconds: float,
+) -> Preview:
+    """Everything about a run but the run."""
+    vms = tuple(_vm(verdict, resolution.ha_levels) for verdict in verdicts)
+    per_host = Counter(vm.host_uuid for vm in vms if vm.verdict == Kind.OK and vm.host_uuid is not None)
+    limit = plan_file.plan.limits.per_host
+    endpoint = resolution.facts.endpoint
+    return Preview(
+        plan=plan_file.plan.name,
+        plan_digest=plan_digest(plan_file.text),
+        endpoint=endpoint,
+        digest=digest(plan_file.text, endpoint, vms),
+        totals={"targets": len(vms), **Counter(vm.verdict for vm in vms)},
+        hosts=tuple(
+            PreviewHost(uuid=host, vms=count, worst_case_seconds=-(-count // limit) * worst_case_vm_seconds)
+            for host, count in per_host.most_common()
+        ),
+        selectors=resolution.selectors,
+        excluded=resolution.excluded,
+        warnings=(*resolution.warnings, *_ha_warnings(plan_file, vms)),
+        problems=tuple(problems),
+        vms=vms,
+    )
+
+
+def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
+    row = verdict.target.seen.row if verdict.target.seen is not None else None
+    return PreviewVm(
+        uuid=verdict.target.uuid,
+        name=row.name if row else None,
+        wave=WAVE,
+        verdict=verdict.kind.value,
+        why=verdict.why,
+        state=row.state if row else None,
+        type=row.type if row else None,
+        host_uuid=row.host_uuid if row else None,
+        ha_level=ha_levels.get(verdict.target.uuid),
+    )
+
+
+def _ha_warnings(plan_file: PlanFile, vms: Sequence[PreviewVm]) -> list[str]:
+    if plan_file.plan.stop.stop_ha:
+        return []
+    names = [vm.name or vm.uuid for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK]
+    return [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"] if names else []
+
+
+def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str], list[str]]:
+    """What changed since: changes that refuse the run, and those that are only worth a warning."""
+    old = before if isinstance(before, Preview) else Preview.model_validate(before)
+    refusals, warnings = [], []
+    known = {vm.uuid: vm for vm in old.vms}
+    for vm in now.vms:
+        was = known.pop(vm.uuid, None)
+        label = f"{vm.name or 'VM'} ({vm.uuid})"
+        if was is None:
+            refusals.append(f"{label} appeared")
+            continue
+        if was.wave != vm.wave:
+            refusals.append(f"{label} moved from wave {was.wave} to {vm.wave}")
+        if was.verdict != vm.verdict:
+            words = f"{label} was {was.verdict}, is now {vm.verdict}"
+            (warnings if vm.verdict == Kind.ALREADY_STOPPED else refusals).append(words)
+        if was.host_uuid != vm.host_uuid and vm.host_uuid is not None:
+            warnings.append(f"{label} moved from host {was.host_uuid} to {vm.host_uuid}")
+    refusals += [f"{vm.name or 'VM'} ({vm.uuid}) vanished" for vm in known.values()]
+    return refusals, warnings

@@ -1,0 +1,134 @@
+"""A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.errors import NodeUnreachableError, UsageError
+from orchestrator.model.report import Excluded, SelectorCount
+from orchestrator.model.target import Seen
+from orchestrator.plan.load import PlanFile, Selected
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One VM the plan means; `seen` is None where the node does not know the UUID."""
+
+    uuid: str
+    seen: Seen | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What the plan's selectors mean on this node, now. `protected`: UUID and the selector that protects it."""
+
+    facts: NodeFacts
+    targets: tuple[Target, ...]
+    excluded: tuple[Excluded, ...]
+    selectors: tuple[SelectorCount, ...]
+    protected: dict[str, str]
+    ha_levels: dict[str, str]
+    warnings: tuple[str, ...]
+    empty_selectors: tuple[str, ...]
+    """Selectors of `exclude` and `protect` that matched nothing and do not say that they may."""
+
+
+async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
+    """Ask the node. Raises NodeUnreachableError, UsageError for a filter it refuses, LoginError."""
+    try:
+        return await _resolve(plan_file, cloud)
+    except NodeAwayError as error:
+        raise NodeUnreachableError(f"the plan cannot be resolved: the node does not answer ({error.detail})") from None
+
+
+async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
+    facts = await cloud.facts()
+    found, counts = await _select(plan_file.targets, cloud, "targets")
+    excluded, empty = await _names_of(plan_file.exclude, cloud, "exclude", found)
+    protected, unprotected = await _names_of(plan_file.protect, cloud, "guard.protect", found)
+    targets = tuple(Target(uuid, seen) for uuid, seen in found.items() if uuid not in excluded)
+    gone = [
+        Excluded(uuid=uuid, name=seen.row.name if seen is not None else None, selector=excluded[uuid])
+        for uuid, seen in found.items()
+        if uuid in excluded
+    ]
+    ha_levels = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
+    warnings = [str(problem) for problem in plan_file.warnings]
+    warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
+    return Resolution(
+        facts=facts,
+        targets=targets,
+        excluded=tuple(gone),
+        selectors=tuple(counts),
+        protected={uuid: name for uuid, name in protected.items() if uuid in found and uuid not in excluded},
+        ha_levels=dict(ha_levels),
+        warnings=tuple(warnings),
+        empty_selectors=(*empty, *unprotected),
+    )
+
+
+async def _select(
+    selected: Selected, cloud: Cloud, key: str
+) -> tuple[dict[str, Seen | None], list[SelectorCount]]:
+    found: dict[str, Seen | None] = dict.fromkeys(selected.uuids)
+    counts: list[SelectorCount] = []
+    if selected.uuids:
+        known = await _read(cloud, selected.uuids, key)
+        found.update(known)
+    for name, uuids in selected.sources:
+        counts.append(SelectorCount(where=name, matched=sum(found.get(uuid) is not None for uuid in uuids)))
+    for group in selected.where:
+        matched: dict[str, Seen] = {}
+        try:
+            async for page in cloud.select(group):
+                matched.update((seen.row.uuid, seen) for seen in page)
+        except QueryRefusedError as error:
+            raise _refused(key, " and ".join(group), error) from None
+        counts.append(SelectorCount(where=" and ".join(group), matched=len(matched)))
+        for uuid, seen in matched.items():
+            if found.get(uuid) is None:
+                found[uuid] = seen
+    return found, counts
+
+
+async def _names_of(
+    selected: Selected | None, cloud: Cloud, key: str, targets: dict[str, Seen | None]
+) -> tuple[dict[str, str], list[str]]:
+    """UUID → the selector that names it, and the selectors that matched nothing on the node."""
+    if selected is None:
+        return {}, []
+    names: dict[str, str] = {}
+    empty: list[str] = []
+    unknown = [uuid for uuid in selected.uuids if targets.get(uuid) is None]
+    known = set(await _read(cloud, unknown, key)) if unknown else set()
+    for name, uuids in selected.sources:
+        for uuid in uuids:
+            names.setdefault(uuid, name)
+        if not any(uuid in known or targets.get(uuid) is not None for uuid in uuids):
+            empty.append(f"{key}: {name}")
+    for group in selected.where:
+        name, matched = " and ".join(group), 0
+        try:
+            async for page in cloud.select(group):
+                for seen in page:
+                    names.setdefault(seen.row.uuid, name)
+                    matched += 1
+        except QueryRefusedError as error:
+            raise _refused(key, name, error) from None
+        if not matched:
+            empty.append(f"{key}: {name}")
+    return names, [] if selected.may_be_empty else empty
+
+
+async def _read(cloud: Cloud, uuids: Sequence[str], key: str) -> Mapping[str, Seen]:
+    try:
+        return await cloud.read(uuids)
+    except QueryRefusedError as error:
+        raise _refused(key, "uuids", error) from None
+
+
+def _refused(key: str, where: str, error: QueryRefusedError) -> UsageError:
+    return UsageError(
+        f"the node does not take the selector {where!r} of {key} ({' '.join(error.detail.split())[:300]}): "
+        "check its field names and its operator against the node's own query conditions"
+    )

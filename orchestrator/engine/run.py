@@ -1,0 +1,449 @@
+"""A run from its first question to its last word: the only task group, the signals, the shielded last writes."""
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from orchestrator.actions.rules import StopRules, stop_rules
+from orchestrator.actions.stop import StopState
+from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
+from orchestrator.engine.admit import WAVE, Verdict, admit, guard_problems
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.dispatch import Dispatcher, Place
+from orchestrator.engine.drive import Drive, Means
+from orchestrator.engine.halt import Halt
+from orchestrator.engine.ourselves import endpoint_addresses, local_macs
+from orchestrator.engine.outage import NodeGoneError, Outage
+from orchestrator.engine.preview import Preview, make_preview, plan_digest
+from orchestrator.engine.read import Reader
+from orchestrator.engine.resolve import Resolution, resolve
+from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
+from orchestrator.engine.verify import left_why, to_verify, verified
+from orchestrator.engine.watch import Watcher
+from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError, RefusedError
+from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
+from orchestrator.model.event import Event, Listener
+from orchestrator.model.outcome import GOOD, Outcome, Reason
+from orchestrator.model.report import (
+    EndedBy,
+    Evidence,
+    HostRecord,
+    LeftOnHost,
+    RunRecord,
+    RunReport,
+    RunStatus,
+    StopRecord,
+    VmRecord,
+    WaveRecord,
+)
+from orchestrator.plan.load import PlanFile
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan resolved and judged, nothing sent: what a preview shows and a run begins with."""
+
+    plan_file: PlanFile
+    resolution: Resolution
+    verdicts: list[Verdict]
+    preview: Preview
+
+
+class JournalLostError(JournalError):
+    """The journal could not be written in mid-run; all sending has stopped."""
+
+    exit_code = 4
+
+
+async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool) -> Prepared:
+    """Resolve and admit. `strict`: warnings about the plan refuse too. Raises NodeUnreachableError, UsageError, LoginError."""
+    plan = plan_file.plan
+    resolution = await resolve(plan_file, cloud)
+    endpoint = resolution.facts.endpoint
+    verdicts = admit(
+        resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint)
+    )
+    problems = guard_problems(plan, resolution, verdicts, endpoint=endpoint, strict=strict)
+    rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
+    worst = rules.timeout_of(rules.type) + rules.margin_seconds
+    if rules.fallback_on:
+        worst += rules.cold_seconds + rules.margin_seconds
+    return Prepared(plan_file, resolution, verdicts, make_preview(plan_file, resolution, verdicts, problems, worst))
+
+
+async def check_permission(cloud: Cloud, *, stop_ha: bool) -> None:
+    """Raises PermissionDeniedError where the node would refuse this account's stops."""
+    try:
+        denied = await cloud.permission()
+        if not stop_ha:
+            await cloud.learn_stop_ha()
+    except NodeAwayError as error:
+        raise NodeUnreachableError(f"the node went away before the run began ({error.detail}): try again") from None
+    if denied is not None:
+        raise PermissionDeniedError(
+            f"this account may not stop VMs ({' '.join(denied.split())[:300]}): use an account that may"
+        )
+
+
+def new_run_id(now: datetime) -> str:
+    """`20261128T220000Z-7f3a`: the time of its start in UTC, and four random hex digits."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+class Run:
+    """One run of a prepared plan. `interrupt()` is the first Ctrl-C, `leave()` the second."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        cloud: Cloud,
+        journal: Journal,
+        *,
+        run: RunRecord,
+        clock: Clock | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        if prepared.preview.problems:
+            raise RefusedError("; ".join(prepared.preview.problems))
+        self._prepared = prepared
+        self._cloud = cloud
+        self._journal = journal
+        self._record = run
+        self._plan = prepared.plan_file.plan
+        self._clock = clock or Clock()
+        self._clock.node_ahead_seconds = prepared.resolution.facts.clock_ahead_seconds
+        self._listeners = listeners
+        self._halt = Halt()
+        self._rules: StopRules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
+        self._outage = Outage(
+            self._rules.node_outage_seconds,
+            self._rules.scale,
+            lambda kind, detail: self._tell(kind, None, {"detail": detail}),
+            lambda: self._stop_sending(Reason.NODE),
+        )
+        limits = self._plan.limits
+        self._slots = Slots(
+            SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
+        )
+        self._lanes = Lanes(self._slots)
+        self._dispatcher = Dispatcher(self._lanes, self._slots, self._halt)
+        self._records: dict[str, VmRecord] = {}
+        self._states: dict[str, StopState] = {}
+        self._in_flight: set[str] = set()
+        self._last_stop_at = self._clock.now()
+        self._journal_error: str | None = None
+        self._stops: list[StopRecord] = []
+        self._scope: anyio.CancelScope | None = None
+        self.left = False
+
+    @property
+    def in_flight(self) -> int:
+        """VMs that hold a slot now."""
+        return len(self._in_flight)
+
+    def interrupt(self) -> None:
+        """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
+        self._stop_sending(Reason.OPERATOR)
+
+    def leave(self) -> None:
+        """At once: nothing more is read; what is in flight keeps no outcome."""
+        self.left = True
+        self._stop_sending(Reason.OPERATOR)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self) -> RunReport:
+        """Everything, to the report. Raises JournalLostError; what happens to VMs is in the report, never raised."""
+        try:
+            await self._begin()
+            with anyio.CancelScope() as self._scope:
+                if self.left:
+                    self._scope.cancel()
+                async with anyio.create_task_group() as tasks:
+                    await self._stop_all(tasks)
+                    await self._verify()
+                    tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                return await self._finish()
+        except JournalWriteError as error:
+            raise JournalLostError(
+                f"{error}: all sending has stopped, and {self.in_flight} jobs may go on at the node; "
+                "free the disk or mend its permissions, then look at those VMs before a new run"
+            ) from None
+
+    def _tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
+        event = Event(kind, self._clock.wall(), vm_uuid, data or {})
+        try:
+            self._journal.event(self._record.id, JournalEvent(event.at, kind, vm_uuid, data))
+        except JournalWriteError as error:
+            self._lose_journal(error)
+        for listener in self._listeners:
+            listener(event)
+
+    def _stop_sending(self, reason: Reason) -> None:
+        if self._halt:
+            return
+        self._halt.set(reason)
+        self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
+        self._tell("run.halted", None, {"reason": reason.value, "in_flight": self.in_flight})
+        self._dispatcher.wake()
+
+    def _lose_journal(self, error: JournalWriteError) -> None:
+        if self._journal_error is None:
+            self._journal_error = str(error)
+            self._halt.set(Reason.JOURNAL)
+            self._dispatcher.wake()
+
+    # ── before ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _begin(self) -> None:
+        levels = self._prepared.resolution.ha_levels
+        now = self._clock.wall()
+        for verdict in self._prepared.verdicts:
+            record = _first_record(verdict, levels, now)
+            self._records[record.uuid] = record
+            if verdict.outcome is None and verdict.target.seen is not None:
+                self._lanes.add(verdict.target.seen.row)
+        files = {"path": str(self._prepared.plan_file.path), "text": self._prepared.plan_file.text}
+        await self._journal.begin(self._record, list(self._records.values()), files)
+        self._tell("run.started", None, {"targets": len(self._records), "to_stop": len(self._lanes)})
+        for record in self._records.values():
+            if record.outcome is not None:
+                self._tell_outcome(record)
+
+    # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _stop_all(self, tasks: TaskGroup) -> None:
+        scale = self._rules.scale
+        reader = Reader(self._cloud, self._outage, tasks, linger_seconds=0.05 * scale)
+        watcher = Watcher(self._cloud, self._outage, tasks, scale)
+        tasks.start_soon(watcher.work)
+        means = Means(
+            self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,
+            self._halt, self._clock, self._rules, self._plan.stop, self._tell,
+        )  # fmt: skip
+        async with anyio.create_task_group() as flights:
+
+            def start(place: Place) -> None:
+                self._in_flight.add(place.row.uuid)
+                flights.start_soon(self._stop_one, means, place)
+
+            for row in await self._dispatcher.run(start):
+                record = self._records[row.uuid]
+                reason = self._halt.reason or Reason.OPERATOR
+                evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
+                await self._settle(
+                    record.model_copy(
+                        update={
+                            "outcome": Outcome.NOT_REACHED,
+                            "reason": reason,
+                            "evidence": evidence,
+                            "finished_at": self._clock.wall(),
+                        }
+                    )
+                )
+
+    async def _stop_one(self, means: Means, place: Place) -> None:
+        uuid = place.row.uuid
+        began = self._clock.now()
+        self._tell("vm.started", uuid, {"host": place.row.host_uuid})
+        try:
+            record, state = await Drive(means, place, self._records[uuid]).run()
+            if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
+                attempt.never_arrived for attempt in state.attempts
+            ):
+                self._states[uuid] = state
+            if state.sent:
+                self._last_stop_at = self._clock.now()
+            await self._settle(record)
+        except JournalWriteError as error:
+            self._lose_journal(error)
+        finally:
+            self._in_flight.discard(uuid)
+            self._dispatcher.release(place, self._clock.now() - began)
+
+    async def _settle(self, record: VmRecord) -> None:
+        """The outcome is durable before it opens a slot."""
+        self._records[record.uuid] = record
+        try:
+            await self._journal.settle(self._record.id, record)
+        except JournalWriteError as error:
+            self._lose_journal(error)
+            return
+        # What the report needs is in the journal now; a run of many thousands keeps no inventories in memory.
+        self._records[record.uuid] = record.model_copy(update={"inventory": None})
+        self._tell_outcome(record)
+
+    def _tell_outcome(self, record: VmRecord) -> None:
+        self._tell(
+            "vm.outcome",
+            record.uuid,
+            {
+                "name": record.name,
+                "outcome": record.outcome,
+                "reason": record.reason,
+                "evidence": record.evidence.text if record.evidence else None,
+            },
+        )
+
+    # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _verify(self) -> None:
+        if self._journal_error is not None:
+            raise JournalWriteError(self._journal_error)
+        after = self._plan.verify.after.total_seconds()
+        due = [record for record in self._records.values() if to_verify(record)]
+        if not after or not due or self._outage.over:
+            return
+        if any(record.attempts for record in due):
+            wait = max(0.0, self._last_stop_at + after - self._clock.now())
+            self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
+            await anyio.sleep(wait)
+        for start in range(0, len(due), 500):
+            part = due[start : start + 500]
+            try:
+                uuids = [record.uuid for record in part]
+                seen = await self._outage.call("read", lambda uuids=uuids: self._cloud.read(uuids))  # type: ignore[misc]
+            except (NodeGoneError, QueryRefusedError) as error:
+                self._tell("run.verification_failed", None, {"detail": str(error)})
+                self._warn("verification could not read every VM: outcomes without verified_at are as of the stop")
+                return
+            at = self._clock.wall()
+            for record in part:
+                await self._verify_one(record, seen.get(record.uuid), at)
+
+    async def _verify_one(self, record: VmRecord, seen: Any, at: str) -> None:
+        after = verified(record, seen, self._states.get(record.uuid), self._rules, at)
+        if after.inventory is None:
+            kept, _ = self._journal.vm(self._record.id, record.uuid)
+            after = after.model_copy(update={"inventory": kept.inventory})
+        await self._journal.settle(self._record.id, after)
+        self._records[record.uuid] = after.model_copy(update={"inventory": None})
+        if after.outcome != record.outcome:
+            self._tell_outcome(after)
+
+    def _warn(self, text: str) -> None:
+        self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})
+
+    async def _finish(self) -> RunReport:
+        if self._journal_error is not None:
+            raise JournalWriteError(self._journal_error)
+        hosts = await self._hosts()
+        counts = Counter(record.outcome for record in self._records.values())
+        status, ended_by, code = self._ending(counts)
+        finished = self._clock.wall()
+        self._record = self._record.model_copy(
+            update={
+                "status": status,
+                "ended_by": ended_by,
+                "exit_code": code,
+                "finished_at": finished,
+                "stops": tuple(self._stops),
+            }
+        )
+        totals = _totals(self._records.values())
+        wave = WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)
+        await self._journal.finish(self._record, hosts, [wave])
+        self._tell("run.finished", None, {"status": status, "exit_code": code})
+        return self._journal.report(self._record.id)
+
+    def _ending(self, counts: Counter[Outcome | None]) -> tuple[RunStatus, EndedBy | None, int]:
+        if self.left:
+            return "interrupted", "operator", 130
+        if counts[Outcome.NOT_REACHED]:
+            reason = self._halt.reason
+            ended_by: EndedBy = "node" if reason is Reason.NODE else "journal" if reason is Reason.JOURNAL else "operator"
+            return "stopped_early", ended_by, 4
+        return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
+
+    async def _hosts(self) -> list[HostRecord]:
+        """The hosts of the targets, and what is left on each; unread where the node is gone or nobody waits."""
+        by_host: dict[str, list[VmRecord]] = {}
+        for record in self._records.values():
+            if record.host_uuid is not None:
+                by_host.setdefault(record.host_uuid, []).append(record)
+        rows: Mapping[str, Any] = {}
+        left: Mapping[str, Any] | None = None
+        if by_host and not self.left and not self._outage.over:
+            try:
+                with anyio.move_on_after(60):
+                    rows = await self._cloud.hosts(list(by_host))
+                    left = await self._cloud.running_on(list(by_host))
+            except (NodeAwayError, QueryRefusedError) as error:
+                self._warn(f"what is left on the hosts could not be read: {error.detail}")
+        outcomes = {record.uuid: record.outcome for record in self._records.values() if record.outcome is not None}
+        excluded = frozenset(vm.uuid for vm in self._record.excluded)
+        return [
+            HostRecord(
+                uuid=host,
+                name=rows[host].name if host in rows else None,
+                status=rows[host].status if host in rows else None,
+                state=rows[host].state if host in rows else None,
+                totals={key: count for key, count in _totals(records).items() if count},
+                left_on_host=None
+                if left is None
+                else tuple(
+                    LeftOnHost(
+                        uuid=seen.row.uuid,
+                        name=seen.row.name,
+                        type=seen.row.type,
+                        state=seen.row.state,
+                        why=left_why(seen.row.uuid, outcomes, excluded, seen.row.type),
+                    )
+                    for seen in left.get(host, [])
+                ),
+            )
+            for host, records in by_host.items()
+        ]
+
+
+def _first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRecord:
+    seen = verdict.target.seen
+    row = seen.row if seen is not None else None
+    outcome = verdict.outcome
+    return VmRecord(
+        uuid=verdict.target.uuid,
+        name=row.name if row else None,
+        type=row.type if row else None,
+        host_uuid=row.host_uuid if row else None,
+        cluster_uuid=row.cluster_uuid if row else None,
+        wave=WAVE,
+        ha_level=levels.get(verdict.target.uuid),
+        outcome=outcome,
+        reason=verdict.reason,
+        evidence=Evidence(text=verdict.why, basis="state" if row else "none") if outcome is not None else None,
+        state_before=row.state if row else None,
+        state=row.state if row else None,
+        finished_at=now if outcome is not None else None,
+        inventory=dict(seen.inventory) if seen is not None else None,
+    )
+
+
+def _totals(records: Any) -> dict[str, int]:
+    counts = Counter(record.outcome for record in records)
+    return {"targets": counts.total(), **{outcome.value: counts[outcome] for outcome in Outcome}}
+
+
+def run_record(prepared: Prepared, *, run_id: str, started_at: str, started_by: str, tool_version: str) -> RunRecord:
+    """The run's own record before anything was sent."""
+    plan, resolution = prepared.plan_file.plan, prepared.resolution
+    return RunRecord(
+        id=run_id,
+        plan=plan.name,
+        reference=plan.reference,
+        plan_digest=plan_digest(prepared.plan_file.text),
+        plan_text=prepared.plan_file.text,
+        endpoint=resolution.facts.endpoint,
+        node_version=resolution.facts.version,
+        tool_version=tool_version,
+        started_by=started_by,
+        started_at=started_at,
+        excluded=resolution.excluded,
+        selectors=resolution.selectors,
+        warnings=prepared.preview.warnings,
+    )
+
+

@@ -1,0 +1,169 @@
+"""Which VM starts next: queues by host, the host with most work left first (scheduling.md 5). Pure.
+
+Without history every VM of a host is expected to take that host's mean, learned as the run goes: a host's key is
+W/c + (1 - 1/c) p, with W its queued work, p one VM's time and c its limit. A heap holds the hosts; entries are
+stamped, and stale ones are thrown away when they come up.
+"""
+
+import heapq
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from orchestrator.model.target import VmRow
+
+_PRIOR_SECONDS = 25.0
+_PRIOR_WEIGHT = 4
+_LOOK_AHEAD = 64
+"""VMs of one host that are asked whether cluster and storage let them start, before the host is passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLimits:
+    """How many VMs may be in flight, in all and on each host, cluster and primary storage (None: no limit)."""
+
+    total: int
+    per_host: int
+    per_cluster: int | None = None
+    per_primary_storage: int | None = None
+
+
+class Slots:
+    """Counts what is in flight. A VM without a host counts on none."""
+
+    def __init__(self, limits: SlotLimits) -> None:
+        self.limits = limits
+        self.total = 0
+        self.hosts: Counter[str] = Counter()
+        self.clusters: Counter[str] = Counter()
+        self.storages: Counter[str] = Counter()
+
+    def host_free(self, host: str | None) -> bool:
+        """Is there a slot on this host?"""
+        return host is None or self.hosts[host] < self.limits.per_host
+
+    def place_free(self, row: VmRow) -> bool:
+        """Is there a slot everywhere this VM counts, the total left aside?"""
+        limits = self.limits
+        return (
+            self.host_free(row.host_uuid)
+            and (limits.per_cluster is None or row.cluster_uuid is None or self.clusters[row.cluster_uuid] < limits.per_cluster)
+            and (
+                limits.per_primary_storage is None
+                or all(self.storages[storage] < limits.per_primary_storage for storage in row.storages)
+            )
+        )
+
+    @property
+    def free(self) -> bool:
+        """Is there a slot in all?"""
+        return self.total < self.limits.total
+
+    def take_place(self, row: VmRow, sign: int = 1) -> None:
+        """Count it on host, cluster and storages; `sign` -1 gives the slots back."""
+        if row.host_uuid is not None:
+            self.hosts[row.host_uuid] += sign
+        if row.cluster_uuid is not None:
+            self.clusters[row.cluster_uuid] += sign
+        for storage in row.storages:
+            self.storages[storage] += sign
+
+
+@dataclass(slots=True)
+class _Lane:
+    queue: deque[VmRow] = field(default_factory=deque)
+    finished: int = 0
+    seconds: float = 0.0
+    stamp: int = 0
+
+
+class Lanes:
+    """The VMs that wait, by host."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._lanes: dict[str | None, _Lane] = {}
+        self._heap: list[tuple[float, int, int, str | None]] = []
+        self._stamp = 0
+        self._waiting = 0
+        self._finished = 0
+        self._seconds = 0.0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def add(self, row: VmRow) -> None:
+        """Queue a VM on the host it was last read on."""
+        self._lanes.setdefault(row.host_uuid, _Lane()).queue.append(row)
+        self._waiting += 1
+        self._key(row.host_uuid)
+
+    def take(self) -> VmRow | None:
+        """The next VM whose slots are all free, its slots taken; None where none may start now."""
+        if not self._slots.free:
+            return None
+        passed_over: list[str | None] = []
+        row = None
+        while self._heap and row is None:
+            _, stamp, _, host = heapq.heappop(self._heap)
+            lane = self._lanes[host]
+            if stamp != lane.stamp or not lane.queue or not self._slots.host_free(host):
+                continue  # a host that is full comes back with its next completion
+            row = self._first_that_fits(lane)
+            passed_over.append(host)
+        for host in passed_over:
+            self._key(host)
+        if row is not None:
+            self._slots.total += 1
+            self._slots.take_place(row)
+            self._waiting -= 1
+        return row
+
+    def done(self, host: str | None, seconds: float) -> None:
+        """A VM that started from this host's queue is through after that many seconds."""
+        lane = self._lanes.setdefault(host, _Lane())
+        lane.finished += 1
+        lane.seconds += seconds
+        self._finished += 1
+        self._seconds += seconds
+        if self._finished % max(1, len(self._lanes)) == 0:
+            for known in self._lanes:  # the common mean has moved for everybody
+                self._key(known)
+        else:
+            self._key(host)
+
+    def wake(self, host: str | None) -> None:
+        """A slot came free on this host: it may start again."""
+        if host in self._lanes:
+            self._key(host)
+
+    def drain(self) -> list[VmRow]:
+        """Everything that waits, out of the queues."""
+        left = [row for lane in self._lanes.values() for row in lane.queue]
+        for lane in self._lanes.values():
+            lane.queue.clear()
+        self._waiting = 0
+        return left
+
+    def _first_that_fits(self, lane: _Lane) -> VmRow | None:
+        for place, row in enumerate(lane.queue):
+            if place >= _LOOK_AHEAD:
+                return None
+            if self._slots.place_free(row):
+                del lane.queue[place]
+                return row
+        return None
+
+    def _mean(self, lane: _Lane) -> float:
+        common = (_PRIOR_WEIGHT * _PRIOR_SECONDS + self._seconds) / (_PRIOR_WEIGHT + self._finished)
+        return (_PRIOR_WEIGHT * common + lane.seconds) / (_PRIOR_WEIGHT + lane.finished)
+
+    def _key(self, host: str | None) -> None:
+        lane = self._lanes[host]
+        if not lane.queue:
+            return
+        self._stamp += 1
+        lane.stamp = self._stamp
+        slots = self._slots.limits.per_host
+        mean = self._mean(lane)
+        key = len(lane.queue) * mean / slots + (1 - 1 / slots) * mean
+        heapq.heappush(self._heap, (-key, lane.stamp, self._stamp, host))

@@ -1,0 +1,116 @@
+"""When to look at a job: one bulk query of states tells whose job is worth a look, the job's own GET is the verdict.
+
+A state is never the verdict (`Stopped` may come before the job ends, a failed stop leaves `Running`), so a change of
+state only brings the look forward. Between changes each job is looked at now and then as a safety net: seldom while
+the VM is Stopping, sooner while it is not, because a refused job never becomes Stopping.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from orchestrator.actions.stop import Looked, Saw
+from orchestrator.clouds.interface import Cloud, QueryRefusedError
+from orchestrator.engine.outage import NodeGoneError, Outage
+from orchestrator.model.target import JobRunning
+
+_TICK_SECONDS, _LEAST_TICK = 1.0, 0.05
+_LONGEST_PAUSE, _STOPPING_PAUSE = 5.0, 15.0
+
+
+class _Followed:
+    __slots__ = ("busy", "job_uuid", "next_look", "out", "pause", "state", "vm_uuid")
+
+    def __init__(self, vm_uuid: str, job_uuid: str, out: MemoryObjectSendStream[Looked | Saw], now: float) -> None:
+        self.vm_uuid = vm_uuid
+        self.job_uuid = job_uuid
+        self.out = out
+        self.state: str | None = "?"
+        self.pause = 0.0
+        self.next_look = now
+        self.busy = False
+
+
+class Watcher:
+    """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node)."""
+
+    def __init__(self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float) -> None:
+        self._cloud = cloud
+        self._outage = outage
+        self._tasks = tasks
+        self._scale = scale
+        self._tick = max(_LEAST_TICK, _TICK_SECONDS * scale)
+        self._followed: dict[str, _Followed] = {}
+        self._someone = anyio.Event()
+
+    @asynccontextmanager
+    async def follow(self, vm_uuid: str, job_uuid: str) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
+        """A stream of what is seen of one job; it ends where the node is gone."""
+        out, into = anyio.create_memory_object_stream[Looked | Saw](1000)
+        followed = _Followed(vm_uuid, job_uuid, out, anyio.current_time() + self._tick)
+        followed.pause = self._tick
+        self._followed[job_uuid] = followed
+        self._someone.set()
+        try:
+            with out, into:
+                yield into
+        finally:
+            self._followed.pop(job_uuid, None)
+
+    async def work(self) -> None:
+        """Tick for as long as the run lasts; to be cancelled at its end."""
+        while True:
+            if not self._followed:
+                self._someone = anyio.Event()
+                await self._someone.wait()
+            await anyio.sleep(self._tick)
+            followed = list(self._followed.values())
+            try:
+                uuids = list(dict.fromkeys(entry.vm_uuid for entry in followed))
+                states = await self._outage.call("read", lambda uuids=uuids: self._cloud.states(uuids))  # type: ignore[misc]
+            except NodeGoneError:
+                for entry in followed:
+                    entry.out.close()
+                    self._followed.pop(entry.job_uuid, None)
+                continue
+            except QueryRefusedError:
+                states = None
+            for entry in followed:
+                if entry.job_uuid in self._followed:
+                    self._consider(entry, states.get(entry.vm_uuid) if states is not None else "?")
+
+    def _consider(self, entry: _Followed, state: str | None) -> None:
+        now = anyio.current_time()
+        if state != "?":
+            self._post(entry, Saw(now, state))
+        if state != entry.state:
+            entry.state = state
+            entry.pause = self._tick
+            entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else 0.0)
+        if now >= entry.next_look and not entry.busy:
+            entry.busy = True
+            longest = _STOPPING_PAUSE if state == "Stopping" else _LONGEST_PAUSE
+            entry.next_look = now + entry.pause
+            entry.pause = min(entry.pause * 2, max(longest * self._scale, self._tick))
+            self._tasks.start_soon(self._look, entry)
+
+    async def _look(self, entry: _Followed) -> None:
+        try:
+            answer = await self._outage.call("job", lambda: self._cloud.look(entry.job_uuid))
+        except NodeGoneError:
+            entry.out.close()
+            return
+        finally:
+            entry.busy = False
+        if not isinstance(answer, JobRunning):
+            self._post(entry, Looked(anyio.current_time(), entry.job_uuid, answer))
+
+    @staticmethod
+    def _post(entry: _Followed, signal: Looked | Saw) -> None:
+        try:
+            entry.out.send_nowait(signal)
+        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return  # nobody listens any more, or not fast enough: the next tick says it again
