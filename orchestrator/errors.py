@@ -12,7 +12,7 @@ The tree, with the exit code a command answers (`interface.md` 2)::
     │   ├── LoginError          3   the node does not take the credentials
     │   ├── PermissionDeniedError 3 the account may not stop VMs
     │   └── JournalError        3   the journal cannot be opened, read or written
-    └── ZStackError             –   one call's failure, with the node's whole error chain (Python users only)
+    └── ZStackError             -   one call's failure, with the node's whole error chain (Python users only)
 
 Every message is one sentence that says what is wrong and what to do about it. None holds a secret.
 What happens to one VM is never an exception: it is a value of `orchestrator.model`.

@@ -43,7 +43,7 @@ class ConnectionSettings(BaseSettings):
             )
         host = self.host
         try:
-            if ipaddress.ip_address(host).version == 6:  # noqa: PLR2004
+            if ipaddress.ip_address(host).version == 6:
                 host = f"[{host}]"
         except ValueError:
             pass

@@ -1,0 +1,1 @@
+"""Decisions without I/O: what to do next with one VM, and which outcome it gets."""

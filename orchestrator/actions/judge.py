@@ -106,13 +106,17 @@ def judge(facts: Facts, rules: StopRules) -> Judgement:
             return _say(Outcome.UNKNOWN, f"{_said(sent)}; its state reads {word}", reason=Reason.STATE_UNKNOWN)
         case End.DARK if not any(attempt.stopped and attempt.verdict is Verdict.OK for attempt in sent):
             return _say(
-                Outcome.UNKNOWN, f"{_said(sent)}; its state could not be read", basis="none", reason=Reason.UNREADABLE
+                Outcome.UNKNOWN,
+                f"{_said(sent)}; its state could not be read",
+                basis="none",
+                reason=Reason.UNREADABLE,
             )
         case End.DARK:
             judged = _off(facts, sent, rules)
-            return replace(judged, evidence=judged.evidence.model_copy(
-                update={"text": judged.evidence.text + " (not re-read)"}
-            ))
+            return replace(
+                judged,
+                evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + " (not re-read)"}),
+            )
         case _:
             return _off(facts, sent, rules)
 
@@ -121,7 +125,11 @@ def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
     no_ops = [attempt for attempt in sent if attempt.verdict is Verdict.OK and attempt.no_op]
     others = [attempt for attempt in sent if not (attempt.verdict is Verdict.OK and attempt.no_op)]
     if no_ops and all(_nothing_done(attempt) for attempt in others):  # row 13
-        return _say(Outcome.ALREADY_STOPPED, "the node had nothing to do: it was Stopped before our call ran", basis="job")
+        return _say(
+            Outcome.ALREADY_STOPPED,
+            "the node had nothing to do: it was Stopped before our call ran",
+            basis="job",
+        )
     grace = _last(sent, AttemptType.GRACE)
     cold = _last(sent, AttemptType.COLD)
     if grace is None:
@@ -134,7 +142,10 @@ def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
     if cold is None or _nothing_done(cold):
         return _grace_alone(facts, grace, rules)  # rows 16 to 18; a cold that was refused changed nothing
     if cold.verdict is Verdict.OK and cold.no_op:  # row 19
-        return _say(Outcome.STOPPED_FORCED, "it was Stopped when the cold stop ran; the grace before it took effect late")
+        return _say(
+            Outcome.STOPPED_FORCED,
+            "it was Stopped when the cold stop ran; the grace before it took effect late",
+        )
     if facts.first_off_at is not None and facts.first_off_at < cold.at:  # row 20
         return _grace_alone(facts, grace, rules)
     return _say(Outcome.STOPPED_COLD, "a cold stop ended it", seconds=_seconds(cold, facts), basis=_basis(cold))
@@ -185,7 +196,10 @@ def judge_again(outcome: Outcome, facts: Facts, rules: StopRules, *, unstopped_s
         return _say(Outcome.CAME_BACK, f"it was Stopped, and at verification its state reads {facts.state}")
     if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF and unstopped_sent:
         judged = _off(facts, [attempt for attempt in facts.attempts if not attempt.never_arrived], rules)
-        return replace(judged, evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + "; seen at verification"}))
+        return replace(
+            judged,
+            evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + "; seen at verification"}),
+        )
     if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF:
         return _say(Outcome.ALREADY_STOPPED, "Stopped at verification, and nothing of ours had reached the node")
     return None

@@ -312,9 +312,7 @@ def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState,
     return _send(replace(state, before=state.state), rules.type, AttemptReason.PLAN, rules.timeout_of(rules.type))
 
 
-def _send(
-    state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float
-) -> tuple[StopState, Step]:
+def _send(state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float) -> tuple[StopState, Step]:
     seconds = whole_seconds(timeout_seconds)
     return replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds)), Send(type_, reason, seconds)
 

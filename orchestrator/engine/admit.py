@@ -48,9 +48,7 @@ class Verdict:
                 return None
 
 
-def admit(
-    resolution: Resolution, plan: Plan, *, our_macs: Collection[str], node_ips: Collection[str]
-) -> list[Verdict]:
+def admit(resolution: Resolution, plan: Plan, *, our_macs: Collection[str], node_ips: Collection[str]) -> list[Verdict]:
     """Verdicts in the order of the targets. `our_macs`: this machine's; `node_ips`: the endpoint's addresses."""
     return [_verdict(target, resolution, plan, our_macs, node_ips) for target in resolution.targets]
 
@@ -83,17 +81,11 @@ def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> s
     return ""
 
 
-def guard_problems(
-    plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, endpoint: str, strict: bool
-) -> list[str]:
+def guard_problems(plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, strict: bool) -> list[str]:
     """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin."""
     problems = []
     guard, count = plan.guard, len(verdicts)
     if guard is not None:
-        if guard.endpoint is not None and guard.endpoint.rstrip("/") != endpoint:
-            problems.append(
-                f"guard.endpoint allows {guard.endpoint} only, and this is {endpoint}: use the right node, or change the plan"
-            )
         if guard.max_targets is not None and count > guard.max_targets:
             problems.append(
                 f"{count} targets are more than guard.max_targets {guard.max_targets}: check the selectors, or raise it"
@@ -101,16 +93,15 @@ def guard_problems(
         expect = guard.expect_targets
         if expect is not None and not expect.min <= count <= expect.max:
             wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
-            problems.append(
-                f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it"
-            )
+            problems.append(f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it")
     if not verdicts:
         problems.append("no target matched: check the selectors in targets, and what exclude removes")
     for verdict in verdicts:
         if verdict.kind is Kind.REFUSE:
             name = verdict.target.seen.row.name if verdict.target.seen is not None else None
             problems.append(
-                f"{name or 'VM'} ({verdict.target.uuid}) must not be stopped: {verdict.why}; exclude it, or take it off the plan"
+                f"{name or 'VM'} ({verdict.target.uuid}) must not be stopped: {verdict.why}; "
+                "exclude it, or take it off the plan"
             )
     if strict:
         problems += [

@@ -51,7 +51,7 @@ class Outage:
                         self._gone()
                     raise NodeGoneError from None
                 left = self._since[kind] + self._limit - now
-                await anyio.sleep(min(left, 5.0 * self._scale, 0.5 * self._scale * 2**min(tries, 8)))
+                await anyio.sleep(min(left, 5.0 * self._scale, 0.5 * self._scale * 2 ** min(tries, 8)))
                 tries += 1
             else:
                 if self._since.pop(kind, None) is not None and not self._since:

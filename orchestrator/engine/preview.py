@@ -119,13 +119,18 @@ def _ha_warnings(plan_file: PlanFile, vms: Sequence[PreviewVm]) -> list[str]:
     if plan_file.plan.stop.stop_ha:
         return []
     names = [vm.name or vm.uuid for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK]
-    return [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"] if names else []
+    return (
+        [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"]
+        if names
+        else []
+    )
 
 
 def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str], list[str]]:
     """What changed since: changes that refuse the run, and those that are only worth a warning."""
     old = before if isinstance(before, Preview) else Preview.model_validate(before)
-    refusals, warnings = [], []
+    refusals: list[str] = []
+    warnings: list[str] = []
     known = {vm.uuid: vm for vm in old.vms}
     for vm in now.vms:
         was = known.pop(vm.uuid, None)

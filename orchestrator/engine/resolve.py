@@ -67,9 +67,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
     )
 
 
-async def _select(
-    selected: Selected, cloud: Cloud, key: str
-) -> tuple[dict[str, Seen | None], list[SelectorCount]]:
+async def _select(selected: Selected, cloud: Cloud, key: str) -> tuple[dict[str, Seen | None], list[SelectorCount]]:
     found: dict[str, Seen | None] = dict.fromkeys(selected.uuids)
     counts: list[SelectorCount] = []
     if selected.uuids:

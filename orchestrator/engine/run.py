@@ -62,14 +62,15 @@ class JournalLostError(JournalError):
 
 
 async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool) -> Prepared:
-    """Resolve and admit. `strict`: warnings about the plan refuse too. Raises NodeUnreachableError, UsageError, LoginError."""
+    """Resolve and admit; `strict`: warnings about the plan refuse too.
+
+    Raises NodeUnreachableError, UsageError, LoginError.
+    """
     plan = plan_file.plan
     resolution = await resolve(plan_file, cloud)
     endpoint = resolution.facts.endpoint
-    verdicts = admit(
-        resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint)
-    )
-    problems = guard_problems(plan, resolution, verdicts, endpoint=endpoint, strict=strict)
+    verdicts = admit(resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint))
+    problems = guard_problems(plan, resolution, verdicts, strict=strict)
     rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
     worst = rules.timeout_of(rules.type) + rules.margin_seconds
     if rules.fallback_on:
@@ -128,9 +129,7 @@ class Run:
             lambda: self._stop_sending(Reason.NODE),
         )
         limits = self._plan.limits
-        self._slots = Slots(
-            SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
-        )
+        self._slots = Slots(SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage))
         self._lanes = Lanes(self._slots)
         self._dispatcher = Dispatcher(self._lanes, self._slots, self._halt)
         self._records: dict[str, VmRecord] = {}
@@ -170,12 +169,13 @@ class Run:
                     await self._verify()
                     tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                return await self._finish()
+                report = await self._finish()
         except JournalWriteError as error:
             raise JournalLostError(
                 f"{error}: all sending has stopped, and {self.in_flight} jobs may go on at the node; "
                 "free the disk or mend its permissions, then look at those VMs before a new run"
             ) from None
+        return report
 
     def _tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
         event = Event(kind, self._clock.wall(), vm_uuid, data or {})
@@ -445,5 +445,3 @@ def run_record(prepared: Prepared, *, run_id: str, started_at: str, started_by: 
         selectors=resolution.selectors,
         warnings=prepared.preview.warnings,
     )
-
-

@@ -46,7 +46,11 @@ class Slots:
         limits = self.limits
         return (
             self.host_free(row.host_uuid)
-            and (limits.per_cluster is None or row.cluster_uuid is None or self.clusters[row.cluster_uuid] < limits.per_cluster)
+            and (
+                limits.per_cluster is None
+                or row.cluster_uuid is None
+                or self.clusters[row.cluster_uuid] < limits.per_cluster
+            )
             and (
                 limits.per_primary_storage is None
                 or all(self.storages[storage] < limits.per_primary_storage for storage in row.storages)

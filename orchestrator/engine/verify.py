@@ -18,10 +18,11 @@ def to_verify(record: VmRecord) -> bool:
     return record.outcome is not None and record.outcome not in _KEPT
 
 
-def verified(
-    record: VmRecord, seen: Seen | None, state: StopState | None, rules: StopRules, at: str
-) -> VmRecord:
-    """The record after a read at verification. `seen` None: the node has no such row. `state`: what was sent, if anything."""
+def verified(record: VmRecord, seen: Seen | None, state: StopState | None, rules: StopRules, at: str) -> VmRecord:
+    """The record after a read at verification.
+
+    `seen` None: the node has no such row. `state`: what was sent, None if nothing.
+    """
     assert record.outcome is not None
     word = seen.row.state if seen is not None else None
     changes: dict[str, object] = {"verified_at": at, "state": word}

@@ -1,0 +1,1 @@
+"""A run's memory: durable before it matters, read as a stream."""

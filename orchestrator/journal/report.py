@@ -29,7 +29,10 @@ def totals(connection: sqlite3.Connection, run_id: str) -> dict[str, int]:
     counted = dict(
         connection.execute("SELECT outcome, count(*) FROM vm WHERE run_id = ? GROUP BY outcome", (run_id,)).fetchall()
     )
-    return {"targets": sum(counted.values()), **{outcome.value: counted.get(outcome.value, 0) for outcome in Outcome}}
+    return {
+        "targets": sum(counted.values()),
+        **{outcome.value: counted.get(outcome.value, 0) for outcome in Outcome},
+    }
 
 
 def causes(vms: Iterable[VmRecord], hosts: Iterable[HostRecord]) -> list[Cause]:
@@ -45,7 +48,9 @@ def causes(vms: Iterable[VmRecord], hosts: Iterable[HostRecord]) -> list[Cause]:
         if vm.host_uuid:
             where[names.get(vm.host_uuid) or vm.host_uuid] = None
     ordered = sorted(found.items(), key=lambda item: (-len(item[1][1]), item[0]))
-    return [Cause(cause=key, count=len(members), hosts=tuple(where), vms=tuple(members)) for key, (where, members) in ordered]
+    return [
+        Cause(cause=key, count=len(members), hosts=tuple(where), vms=tuple(members)) for key, (where, members) in ordered
+    ]
 
 
 def cause_of(vm: VmRecord) -> str:

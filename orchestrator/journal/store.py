@@ -79,9 +79,7 @@ class Write:
 
 def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, str]) -> list[Write]:
     """A run and its targets."""
-    rows = [
-        (run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms)
-    ]
+    rows = [(run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms)]
     return [
         Write(
             "INSERT INTO run (id, started_at, record, plan_file) VALUES (?, ?, ?, ?)",

@@ -1,0 +1,1 @@
+"""Values that travel inside a run; no I/O, no clock."""

@@ -83,7 +83,10 @@ class WaveRecord(_Record):
 
 
 class LeftOnHost(_Record):
-    """One VM that still runs on a host after the run. `why`: its outcome's word, `appliance`, `excluded` or `not_a_target`."""
+    """One VM that is still on a host after the run.
+
+    `why`: its outcome's word, `appliance`, `excluded` or `not_a_target`.
+    """
 
     uuid: str
     name: str | None

@@ -1,0 +1,1 @@
+"""Listeners on the one stream of events."""

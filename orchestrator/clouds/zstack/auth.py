@@ -45,7 +45,7 @@ class GivenSession:
     """A session somebody else opened: used, kept alive, never closed by us."""
 
     def __init__(self, session: str) -> None:
-        if len(session) > 64 or not session.isalnum():  # noqa: PLR2004 - the node's are 32 hex; a header must stay one line
+        if len(session) > 64 or not session.isalnum():
             raise LoginError("ZSTACK_SESSION_ID is not a session id: give the 32 hex characters a login returned")
         self._session = session
 
@@ -106,7 +106,7 @@ class AccountLogin:
         except ExchangeError as error:
             raise unreachable(http.base, error) from None
         data = answer.json()
-        if answer.status == 200 and isinstance(data, dict):  # noqa: PLR2004
+        if answer.status == 200 and isinstance(data, dict):
             inventory = data.get("inventory")
             session = inventory.get("uuid") if isinstance(inventory, dict) else None
             if isinstance(session, str) and session.isalnum():
@@ -169,7 +169,7 @@ class AccessKey:
                 answer = await http.exchange("GET", path, headers=self._headers(zone, "GET", path), patience_seconds=30)
             except ExchangeError as error:
                 raise unreachable(http.base, error) from None
-            if answer.status == 200:  # noqa: PLR2004
+            if answer.status == 200:
                 return _zone_in(answer) or zone
             if SKEW_TEXT not in answer.text():
                 break
@@ -219,7 +219,7 @@ def login_refused(base: str, answer: Answer) -> LoginError | NodeUnreachableErro
         return LoginError(
             "the node refuses the access key because of the clock, in every time zone: set this machine's clock right"
         )
-    if answer.status == 403:  # noqa: PLR2004
+    if answer.status == 403:
         return LoginError(
             f"the node refuses the access key ({text[:200].strip()}): "
             "check ZSTACK_ACCESS_KEY_ID and ZSTACK_ACCESS_KEY_SECRET, and that the key is enabled"
@@ -274,7 +274,7 @@ def zone_from(data: object) -> tzinfo | None:
             pass
     if isinstance(offset, str):
         try:
-            return datetime.strptime(offset, "%z").tzinfo  # noqa: DTZ007 - only the offset is wanted
+            return datetime.strptime(offset, "%z").tzinfo
         except ValueError:
             pass
     return None

@@ -12,7 +12,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.clouds.zstack import jobs, query
-from orchestrator.clouds.zstack.auth import AccessKey, AccountLogin, Auth, GivenSession, clock_ahead, unreachable, zone_from
+from orchestrator.clouds.zstack.auth import (
+    AccessKey,
+    AccountLogin,
+    Auth,
+    GivenSession,
+    clock_ahead,
+    unreachable,
+    zone_from,
+)
 from orchestrator.clouds.zstack.errors import node_error, session_gone
 from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http
 from orchestrator.clouds.zstack.wire import VmInventory
@@ -116,7 +124,7 @@ class ZStackClient:
         except ExchangeError as error:
             return Lost(own_error("http.lost" if error.sent else "http.unsent", error.detail))
         if _login_matters(answer):
-            if await self.auth.refused(self.http, headers, answer) and answer.status == 403:  # noqa: PLR2004
+            if await self.auth.refused(self.http, headers, answer) and answer.status == 403:
                 return Lost(own_error("http.unsent", "the signature's clock was off; it has been learned anew"))
         result = jobs.read_send(answer)
         if isinstance(result, Accepted):
@@ -181,9 +189,7 @@ class ZStackClient:
         if not query.is_uuid(plain):
             raise UsageError(f"{uuid!r} is not a VM UUID: give 32 hex characters")
         seconds = max(1, math.ceil(timeout.total_seconds()))
-        request = StopRequest(
-            plain, type, uuid4().hex, seconds, stop_ha, tuple(system_tags), tuple(user_tags)
-        )
+        request = StopRequest(plain, type, uuid4().hex, seconds, stop_ha, tuple(system_tags), tuple(user_tags))
         deadline = anyio.current_time() + seconds + 10
         for again in (True, False):
             error = await self._submit(request, deadline)
@@ -198,9 +204,7 @@ class ZStackClient:
                 case _:
                     pass
             if error is not None and again and session_gone(error) and self.credential == "account":
-                request = StopRequest(
-                    plain, type, uuid4().hex, seconds, stop_ha, tuple(system_tags), tuple(user_tags)
-                )
+                request = StopRequest(plain, type, uuid4().hex, seconds, stop_ha, tuple(system_tags), tuple(user_tags))
                 continue
             break
         if error is None:
@@ -253,9 +257,9 @@ class ZStackClient:
 
 
 def _login_matters(answer: Answer) -> bool:
-    if answer.status == 503:  # noqa: PLR2004
+    if answer.status == 503:
         return session_gone(node_error(answer))
-    return answer.status == 403  # noqa: PLR2004
+    return answer.status == 403
 
 
 def _auth(settings: ConnectionSettings) -> Auth:
@@ -281,7 +285,9 @@ def _tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
         if settings.ca_file is not None:
             context.load_verify_locations(settings.ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"the CA file {settings.ca_file!r} cannot be used ({error}): give a file of PEM certificates") from None
+        raise UsageError(
+            f"the CA file {settings.ca_file!r} cannot be used ({error}): give a file of PEM certificates"
+        ) from None
     if settings.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

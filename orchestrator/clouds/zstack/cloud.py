@@ -11,6 +11,7 @@ from orchestrator.clouds.zstack import query
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready
 from orchestrator.clouds.zstack.http import ExchangeError
+from orchestrator.clouds.zstack.wire import text_or_none
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.target import (
@@ -47,7 +48,10 @@ class ZStackCloud:
         except ExchangeError as error:
             raise NodeAwayError(error.detail) from None
         return NodeFacts(
-            self._client.endpoint, version, self._client.ahead, str(self._client.zone) if self._client.zone else None
+            self._client.endpoint,
+            version,
+            self._client.ahead,
+            str(self._client.zone) if self._client.zone else None,
         )
 
     async def permission(self) -> str | None:
@@ -119,7 +123,7 @@ class ZStackCloud:
             params = query.encode([f"uuid?={','.join(chunk)}"], fields="uuid,state", limit=len(chunk))
             for row in await self._rows("/v1/vm-instances", params):
                 if query.is_uuid(row.get("uuid")):
-                    found[row["uuid"]] = query.text_or_none(row, "state")
+                    found[row["uuid"]] = text_or_none(row, "state")
         return found
 
     async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
@@ -167,7 +171,7 @@ class ZStackCloud:
             except QueryRefusedError:
                 return levels
             for row in rows:
-                tag, uuid = query.text_or_none(row, "tag"), query.text_or_none(row, "resourceUuid")
+                tag, uuid = text_or_none(row, "tag"), text_or_none(row, "resourceUuid")
                 if tag and uuid and tag.startswith(_HA_TAG):
                     levels[uuid] = tag.removeprefix(_HA_TAG)
         return levels
@@ -179,15 +183,15 @@ class ZStackCloud:
             raise NodeAwayError(error.detail) from None
         except (LoginError, NodeUnreachableError) as error:
             raise NodeAwayError(str(error)) from None
-        rows = query.inventories(answer.json()) if answer.status == 200 else None  # noqa: PLR2004
+        rows = query.inventories(answer.json()) if answer.status == 200 else None
         if rows is not None:
             return rows
-        error = node_error(answer)
-        if answer.status == 200:  # noqa: PLR2004
+        refusal = node_error(answer)
+        if answer.status == 200:
             raise QueryRefusedError(f"the answer is no list of rows ({' '.join(answer.text().split())[:200]!r})")
-        if answer.status == 400 or (answer.status == 503 and has_chain(answer) and not not_ready(error)):  # noqa: PLR2004
-            raise QueryRefusedError(error.sentence())
-        raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(error.sentence().split())[:200]})")
+        if answer.status == 400 or (answer.status == 503 and has_chain(answer) and not not_ready(refusal)):
+            raise QueryRefusedError(refusal.sentence())
+        raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(refusal.sentence().split())[:200]})")
 
     def _see_all(self, rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
         return [vm for row in rows if (vm := self._client.see(dict(row))) is not None]

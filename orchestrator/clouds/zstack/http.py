@@ -12,7 +12,6 @@ from typing import Any
 
 import aiohttp
 import anyio
-from aiohttp.typedefs import Middleware
 from yarl import URL
 
 MAX_BODY = 64 * 1024 * 1024
@@ -75,7 +74,9 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     try:
         return await handler(request)
     except aiohttp.ClientConnectorCertificateError as error:
-        raise ExchangeError(f"its TLS certificate is not trusted ({error.certificate_error})", sent=False, tls=True) from None
+        raise ExchangeError(
+            f"its TLS certificate is not trusted ({error.certificate_error})", sent=False, tls=True
+        ) from None
     except aiohttp.ClientConnectorSSLError as error:
         raise ExchangeError(f"TLS fails ({error.os_error})", sent=False, tls=True) from None
     except aiohttp.ClientConnectorError as error:
@@ -83,18 +84,13 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
     except aiohttp.ConnectionTimeoutError:
         raise ExchangeError(f"no connection within {_CONNECT_SECONDS:.0f} s", sent=False) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise ExchangeError(f"the connection broke ({error or type(error).__name__})", sent=True) from None
-
-
-_MIDDLEWARES: tuple[Middleware, ...] = (_send_once,)
+        raise ExchangeError(f"the connection broke ({_words(error)})", sent=True) from None
 
 
 class Http:
     """Exchanges with one node. Use as `async with`; no redirects, cookies for this origin only."""
 
-    def __init__(
-        self, base: str, *, tls: ssl.SSLContext | None = None, requests_per_second: float | None = None
-    ) -> None:
+    def __init__(self, base: str, *, tls: ssl.SSLContext | None = None, requests_per_second: float | None = None) -> None:
         self.base = base
         self._tls = tls
         self._pace = Pace(requests_per_second)
@@ -106,13 +102,15 @@ class Http:
 
     async def __aenter__(self) -> "Http":
         connector = aiohttp.TCPConnector(
-            limit=CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=self._tls if self._tls is not None else True
+            limit=CONNECTIONS,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            ssl=self._tls if self._tls is not None else True,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.CookieJar(unsafe=True),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
-            middlewares=_MIDDLEWARES,
+            middlewares=(_send_once,),
             auto_decompress=True,
             trust_env=False,
         )
@@ -157,7 +155,11 @@ class Http:
         except TimeoutError:
             raise ExchangeError(f"no whole answer within {patience_seconds:.0f} s", sent=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ExchangeError(f"the answer broke off ({error or type(error).__name__})", sent=True) from None
+            raise ExchangeError(f"the answer broke off ({_words(error)})", sent=True) from None
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 async def _whole_body(response: aiohttp.ClientResponse) -> bytes:

@@ -1,0 +1,42 @@
+# The only door: everything a person or CI does goes through here.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help demo test lint types architecture docs check clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev --constraint constraints.txt
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## a simulated node, a fleet, and a run against it
+	@$(BIN)/python plans/demo.py
+
+test: $(STAMP)  ## every test
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: $(STAMP)  ## style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict
+	@$(BIN)/mypy
+
+architecture: $(STAMP)  ## who may import whom
+	@$(BIN)/lint-imports
+
+docs: $(STAMP)  ## generated pages are up to date, README matches --help
+	@$(BIN)/python docs/generate.py --check
+
+check: lint types architecture docs  ## all but the tests
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

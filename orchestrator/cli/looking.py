@@ -1,0 +1,94 @@
+"""`runs`, `show`, `report`: what the journal holds. They only read."""
+
+import sys
+from pathlib import Path
+
+import anyio
+import click
+
+from orchestrator import app
+from orchestrator.cli.options import journal_option
+from orchestrator.errors import UnknownRunError, UsageError
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.observe.progress import safe
+from orchestrator.reports import RENDERERS
+
+
+@click.command()
+@journal_option
+def runs(*, journal: str | None) -> None:
+    """List the runs of the journal, the newest first."""
+    with _reading(journal) as opened:
+        for run in opened.runs():
+            code = "-" if run.exit_code is None else run.exit_code
+            click.echo(f"{run.id}  {run.status:<13} exit {code:<3} {safe(run.plan)}  {run.endpoint}")
+
+
+@click.command()
+@click.argument("run")
+@click.argument("vm", required=False)
+@journal_option
+def show(run: str, vm: str | None, *, journal: str | None) -> None:
+    """Show the state of RUN, or every step of one VM (UUID) with its times."""
+    with _reading(journal) as opened:
+        record = app.find_run(opened, run)
+        click.echo(f"run {record.id}", err=True)
+        if vm is None:
+            RENDERERS["text"].render(opened.report(record.id), sys.stdout)
+            return
+        try:
+            found, events = opened.vm(record.id, vm.replace("-", "").lower())
+        except KeyError:
+            raise UnknownRunError(f"{vm!r} is no target of run {record.id}: give the UUID of one") from None
+        click.echo(f"{safe(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
+        if found.evidence is not None:
+            click.echo(f"  {safe(found.evidence.text)}")
+        for event in events:
+            words = ", ".join(f"{key} {safe(str(value))}" for key, value in (event.data or {}).items() if value is not None)
+            click.echo(f"  {event.at} {event.kind} {words}".rstrip())
+        for attempt in found.attempts:
+            click.echo(
+                f"  {attempt.sent_at or 'not sent'} {attempt.type} ({attempt.reason}) job {attempt.job_uuid}: "
+                f"{attempt.result} {attempt.ended_at or ''}".rstrip()
+            )
+
+
+@click.command()
+@click.argument("run")
+@click.option("--format", "form", required=True, type=click.Choice(["json", "html", "markdown", "csv", "junit", "text"]))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write there instead of to the terminal (mode 0600).",
+)
+@journal_option
+def report(run: str, *, form: str, output: Path | None, journal: str | None) -> None:
+    """Render RUN again, finished or not, from the journal."""
+    with _reading(journal) as opened:
+        record = app.find_run(opened, run)
+        click.echo(f"run {record.id}", err=True)
+        made = opened.report(record.id)
+        if output is None:
+            RENDERERS[form].render(made, sys.stdout)
+            return
+        try:
+            with app.private_file(output) as out:
+                RENDERERS[form].render(made, out)
+        except OSError as error:
+            raise UsageError(
+                f"the report cannot be written to {output} ({error.strerror}): name a file you may write"
+            ) from None
+
+
+class _reading:  # noqa: N801 - reads as a function
+    """The journal, read-only, closed afterwards."""
+
+    def __init__(self, url: str | None) -> None:
+        self._journal = app.open_journal(url, read_only=True)
+
+    def __enter__(self) -> SqliteJournal:
+        return self._journal
+
+    def __exit__(self, *_: object) -> None:
+        anyio.run(self._journal.close)

@@ -1,0 +1,106 @@
+"""argv in, exit code out. The commands stand in their families' modules and are imported when they are called."""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+_COMMANDS = {
+    "run": "orchestrator.cli.running",
+    "preview": "orchestrator.cli.running",
+    "validate": "orchestrator.cli.plans",
+    "schema": "orchestrator.cli.plans",
+    "runs": "orchestrator.cli.looking",
+    "show": "orchestrator.cli.looking",
+    "report": "orchestrator.cli.looking",
+    "doctor": "orchestrator.cli.doctor",
+    "simulate": "orchestrator.cli.simulate",
+    "resume": "orchestrator.cli.later",
+    "retry": "orchestrator.cli.later",
+    "restore": "orchestrator.cli.later",
+    "steer": "orchestrator.cli.later",
+}
+_SHORT = {
+    "run": "Stop the VMs of a plan, verify, and report.",
+    "preview": "Show everything a run would do, without a change.",
+    "validate": "Check plans offline.",
+    "schema": "Print a JSON Schema: of plans, or of report.json.",
+    "runs": "List the runs of the journal.",
+    "show": "Show a run, or every step of one VM.",
+    "report": "Render a run's report again, from the journal.",
+    "doctor": "Check the connection step by step, each with its remedy.",
+    "simulate": "Serve a simulated management node on loopback.",
+    "resume": "Carry on an interrupted run (not supported yet).",
+    "retry": "Run again over what failed (not supported yet).",
+    "restore": "Start again what a run stopped (not supported yet).",
+    "steer": "Give a word to a run in another terminal (not supported yet).",
+}
+
+
+class _Lazy(click.Group):
+    """Commands by name, imported when needed: `--help` is typed by people."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SHORT.items()))
+
+
+@click.group(
+    cls=_Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="First steps: 'orchestrator doctor', then 'orchestrator preview PLAN', then 'orchestrator run PLAN'.",
+)
+@click.version_option(package_name="zstack-orchestrator", message="zstack-orchestrator %(version)s")
+def cli() -> None:
+    """Stop many ZStack VMs within a window, and answer for each of them."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command; exits with the contract's code. No traceback reaches a user."""
+    sys.exit(execute(argv))
+
+
+def execute(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    from orchestrator.errors import OrchestratorError  # noqa: PLC0415 - --help does without
+
+    try:
+        code = cli.main(args=argv, prog_name="orchestrator", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted: nothing was sent", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except OrchestratorError as error:
+        for line in str(error).splitlines():
+            click.echo("".join(c if c.isprintable() else repr(c)[1:-1] for c in line), err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 130
+    except Exception as error:
+        if os.environ.get("ORCHESTRATOR_DEBUG"):
+            raise
+        text = " ".join(str(error).split())[:200]
+        click.echo(
+            f"a defect of this program ended the command ({type(error).__name__}: {text}); "
+            "set ORCHESTRATOR_DEBUG=1 to see where, and report it",
+            err=True,
+        )
+        return 70
+    return code if isinstance(code, int) else 0

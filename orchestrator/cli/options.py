@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from orchestrator.settings import ConnectionSettings, connection_settings
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_CONNECTION = (
+    click.option("--endpoint", metavar="URL", help="Base URL up to the context path [env: ZSTACK_ENDPOINT]."),
+    click.option("--ca-file", metavar="FILE", help="A CA to trust besides the system's (PEM)."),
+    click.option("--insecure", is_flag=True, default=False, help="Do not verify the node's TLS certificate."),
+)
+
+
+def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--endpoint, --ca-file, --insecure; credentials come from the environment alone."""
+    for option in reversed(_CONNECTION):
+        command = option(command)
+    return command
+
+
+def journal_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--journal."""
+    return click.option(
+        "--journal", metavar="URL", envvar="ORCHESTRATOR_JOURNAL", show_envvar=True,
+        help="The journal: a path, or sqlite:////absolute/path.",
+    )(command)  # fmt: skip
+
+
+def settings_from(endpoint: str | None, ca_file: str | None, *, insecure: bool) -> ConnectionSettings:
+    """Settings from those flags over the environment. Raises UsageError."""
+    settings = connection_settings(endpoint=endpoint, ca_file=ca_file, insecure=insecure or None)
+    if settings.insecure:
+        click.echo(
+            "WARNING: --insecure: the node's certificate is NOT verified; whoever is in between reads the credentials",
+            err=True,
+        )
+    return settings

@@ -1,0 +1,77 @@
+"""Progress for a person: one plain line for what matters, and a count now and then."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from orchestrator.model.event import Event
+from orchestrator.model.outcome import GOOD, Outcome
+
+_EVERY_SECONDS = 5.0
+
+
+class Progress:
+    """A listener that writes lines. A count comes at most every 5 s; troubles come at once."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._targets = 0
+        self._counts: Counter[str] = Counter()
+        self._of: dict[str, str] = {}
+        self._in_flight: set[str] = set()
+        self._last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        data = event.data
+        match event.kind:
+            case "run.started":
+                self._targets = data["targets"]
+                self._write(f"{data['targets']} targets, {data['to_stop']} to stop")
+            case "vm.started":
+                self._in_flight.add(str(event.vm_uuid))
+            case "vm.outcome":
+                self._outcome(event)
+            case "node.away":
+                self._write(f"the node is away ({safe(str(data['detail']))}); nothing is sent until it is back")
+            case "node.back":
+                self._write("the node is back")
+            case "run.halted":
+                self._write(
+                    f"nothing more is sent ({data['reason']}); {data['in_flight']} VMs in flight are watched to their end, "
+                    "their jobs go on at the node; Ctrl-C again leaves at once"
+                )
+            case "run.verifying":
+                self._count(event, force=True)
+                self._write(f"verification of {data['vms']} VMs in {data['in_seconds']:g} s")
+            case "run.verification_failed":
+                self._write("verification could not read every VM")
+            case _:
+                return
+        self._count(event, force=False)
+
+    def _outcome(self, event: Event) -> None:
+        uuid, outcome = str(event.vm_uuid), str(event.data["outcome"])
+        self._in_flight.discard(uuid)
+        earlier = self._of.get(uuid)
+        if earlier is not None:
+            self._counts[earlier] -= 1
+        self._of[uuid] = outcome
+        self._counts[outcome] += 1
+        if Outcome(outcome) not in GOOD | {Outcome.NOT_REACHED}:
+            name = safe(str(event.data["name"] or uuid))
+            self._write(f"{outcome}: {name}: {safe(str(event.data['evidence'] or ''))}")
+
+    def _count(self, event: Event, *, force: bool) -> None:
+        at = datetime.fromisoformat(event.at).timestamp()
+        if not force and at - self._last < _EVERY_SECONDS:
+            return
+        self._last = at
+        done = len(self._of)
+        parts = ", ".join(f"{count} {word}" for word, count in sorted(self._counts.items()) if count)
+        self._write(f"{done}/{self._targets} done, {len(self._in_flight)} in flight{': ' + parts if parts else ''}")
+
+
+def safe(text: str) -> str:
+    """On one line, without anything that could steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))[:300]
