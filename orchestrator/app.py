@@ -69,11 +69,6 @@ def private_file(path: Path) -> TextIO:
     return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
 
 
-def private_file(path: Path) -> TextIO:
-    """A new or emptied text file only its owner may read. Raises OSError."""
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
-
-
 @contextmanager
 def named_in_report(directory: Path) -> Iterator[None]:
     """Turn a failing report folder into one sentence."""

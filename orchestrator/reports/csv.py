@@ -33,7 +33,8 @@ COLUMNS = (
     "error_details",
 )
 
-# A spreadsheet runs a cell that starts with one of these; the wide forms are the same keys under an Asian input method.
+# A spreadsheet runs a cell that starts with one of these; the wide forms are the same keys under an Asian
+# input method.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
@@ -76,7 +77,7 @@ def _row(vm: VmRecord, names: HostNames) -> Iterator[str]:
 
 
 def _cell(text: str | None) -> str:
-    """The text on one line; with a leading apostrophe where a spreadsheet would compute it, blanks before it or not."""
+    """The text on one line, behind an apostrophe where a spreadsheet would compute it."""
     if not text:
         return ""
     shown = visible(text)

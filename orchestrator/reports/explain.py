@@ -1,4 +1,4 @@
-"""Why one VM is where it is: its error, its reason and its evidence, in words; raw text, not yet made safe."""
+"""Why one VM is where it is: its error, its reason and its evidence, as raw text, not yet made safe."""
 
 import math
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""What a report needs to know of all VMs before it can say its first word, gathered in one pass and bounded."""
+"""What a report needs to know of all VMs before its first word, gathered in one pass and bounded."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.model.outcome import STOPPED, AttemptResult, Outcome
-from orchestrator.model.report import AttemptRecord, RunReport, VmRecord
+from orchestrator.model.report import AttemptRecord, RunReport
 from orchestrator.reports.explain import explanation
 from orchestrator.reports.hosts import HostNames
 from orchestrator.reports.wording import counted
@@ -46,8 +46,8 @@ class Facts:
         notes = []
         if self.not_reread:
             notes.append(
-                f"{counted(self.not_reread)} counted as stopped {_be(self.not_reread)} not read again after the "
-                "last stop, so nothing here rules out a comeback."
+                f"{counted(self.not_reread)} counted as stopped {_be(self.not_reread)} not read again later, "
+                "so nothing here rules out a comeback."
             )
         if self.late:
             notes.append(f"{counted(self.late)} stopped only after the run had given up on them (late).")
@@ -69,6 +69,7 @@ def gather(report: RunReport) -> Facts:
     """One pass over the VMs; what is kept does not grow with their number."""
     facts = Facts()
     names = HostNames(report.hosts)
+    finished = _moment(report.run.finished_at)
     for vm in report.vms():
         facts.counts[vm.outcome] += 1
         facts.late += vm.late
@@ -77,13 +78,13 @@ def gather(report: RunReport) -> Facts:
         if vm.verified_at is None and vm.outcome in STOPPED | {Outcome.ALREADY_STOPPED}:
             facts.not_reread += 1
         if vm.outcome in facts.named and len(facts.named[vm.outcome]) < NAMED:
-            facts.named[vm.outcome].append(
-                Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm))
-            )
+            facts.named[vm.outcome].append(Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm)))
         # Of a VM that is stopped too: whoever starts it soon may see it stopped again by the old job.
         if vm.attempts and vm.attempts[-1].result in _OPEN_RESULTS:
-            facts.open_jobs += 1
             end = _acts_until(vm.attempts[-1])
+            if end is not None and finished is not None and end <= finished:
+                continue
+            facts.open_jobs += 1
             if end is not None and (facts.open_until is None or end > facts.open_until):
                 facts.open_until = end
     return facts
@@ -91,11 +92,19 @@ def gather(report: RunReport) -> Facts:
 
 def _acts_until(attempt: AttemptRecord) -> datetime | None:
     """A job may act until twice its timeout: once waiting in its queue, once running."""
+    sent = _moment(attempt.sent_at)
     try:
-        sent = datetime.fromisoformat(attempt.sent_at or "")
-        return sent + timedelta(seconds=2 * attempt.api_timeout_seconds)
-    except (ValueError, OverflowError):
+        return None if sent is None else sent + timedelta(seconds=2 * attempt.api_timeout_seconds)
+    except OverflowError:
         return None
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _be(count: int) -> str:

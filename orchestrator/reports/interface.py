@@ -8,8 +8,8 @@ from orchestrator.model.report import RunReport
 class Renderer(Protocol):
     """Writes one run in one format, VM by VM: memory does not grow with the number of VMs.
 
-    `out` is opened by the caller as UTF-8 with `newline=""`, so that line ends arrive as written. What is written
-    always encodes as UTF-8, whatever the names hold.
+    `out` is opened by the caller as UTF-8 with `newline=""`, so that line ends arrive as written. What is
+    written always encodes as UTF-8, whatever the names hold.
     """
 
     @property

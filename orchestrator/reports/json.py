@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from orchestrator.model.report import ReportDocument, RunReport
 
-# json escapes what is below a space. These are escaped as well: some tools break lines at them, terminals obey them,
-# and a lone surrogate cannot be written as UTF-8 at all.
+# json escapes what is below a space. These are escaped as well: some tools break lines at them, terminals
+# obey them, and a lone surrogate cannot be written as UTF-8 at all.
 _RISKY = re.compile(
     r"[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
@@ -66,7 +66,7 @@ def _dumps(data: object) -> str:
 
 
 def _strict(data: object) -> object:
-    """The same data with null for numbers that JSON has no words for, and text for keys and values it does not know."""
+    """The same data, with null for NaN and infinities, and text for what JSON has no words for."""
     match data:
         case dict():
             return {str(key): _strict(value) for key, value in data.items()}

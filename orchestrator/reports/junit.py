@@ -26,7 +26,7 @@ SKIPS = (Outcome.SKIPPED, Outcome.NOT_REACHED)
 
 
 class JunitReport:
-    """One suite in the plan's order, so that it streams; the host is each case's class name, by which servers group."""
+    """One suite in the plan's order, so that it streams; the class name is the host: servers group by it."""
 
     format = "junit"
     extension = "xml"
@@ -64,9 +64,7 @@ class JunitReport:
 def _case(vm: VmRecord, names: HostNames, out: TextIO) -> None:
     title = f"{clip(vm.name, 200)} [{visible(vm.uuid)}]" if vm.name else visible(vm.uuid)
     seconds = seconds_text(vm.elapsed_seconds) or "0"
-    out.write(
-        f"<testcase classname={_attribute(names.shown(vm.host_uuid))} name={quoteattr(title)} time={quoteattr(seconds)}"
-    )
+    out.write(f'<testcase classname={_attribute(names.shown(vm.host_uuid))} name={quoteattr(title)} time="{seconds}"')
     if vm.outcome in FAILURES:
         message = cause_of(vm.error) or reason_phrase(vm.reason) or vm.outcome
         out.write(f">\n<failure message={_attribute(message)} type={_attribute(vm.outcome)}>")

@@ -3,9 +3,9 @@
 import re
 import unicodedata
 
-# What a reader cannot see or what changes what he sees: control characters, line and paragraph separators, bidi
-# controls, characters without width, lone surrogates, noncharacters and tags. The joiners U+200C and U+200D stay:
-# several scripts are misspelt without them.
+# What a reader cannot see or what changes what he sees: control characters, line and paragraph separators,
+# bidi controls, characters without width, lone surrogates, noncharacters and tags. The joiners U+200C and
+# U+200D stay: several scripts are misspelt without them.
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     r"\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
@@ -26,8 +26,8 @@ def _escape(match: re.Match[str]) -> str:
 def visible(text: str) -> str:
     r"""The text on one line with everything unseen written out: an escape becomes `\x1b`, a newline `\n`.
 
-    The result encodes as UTF-8 and holds no character that XML forbids. A backslash that was there stays single: this
-    is for reading, not for parsing back.
+    The result encodes as UTF-8 and holds no character that XML forbids. A backslash that was there stays
+    single: this is for reading, not for parsing back.
     """
     return _UNSEEN.sub(_escape, text)
 
@@ -55,7 +55,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def wrap(text: str, *, width: int, first: str = "", rest: str = "") -> str:
-    """The text in lines of at most `width` columns, with an indent for the first line and one for the others."""
+    """The text in lines of at most `width` columns, with indents for the first line and for the others."""
     lines: list[str] = []
     line, bare = first, True
     for word in text.split(" "):

@@ -1,6 +1,7 @@
-"""The report for the terminal after a run: what to know first comes first, and nothing is longer than a screen or two."""
+"""The report for the terminal after a run: what to know first comes first, and it stays a screen or two."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TextIO
 
 from orchestrator.model.outcome import Outcome
@@ -15,7 +16,7 @@ from orchestrator.reports.hosts import (
     standing_phrase,
 )
 from orchestrator.reports.safe import clip, columns, visible, wrap
-from orchestrator.reports.wording import breakdown, counted, how_stopped, stop_line, verdict
+from orchestrator.reports.wording import breakdown, counted, how_stopped, stop_line, totals_phrase, verdict
 
 WIDTH = 96
 """Columns of a line: sane from 80 to 100."""
@@ -133,19 +134,18 @@ def _named(facts: Facts) -> Iterator[str]:
 def _hosts(report: RunReport) -> Iterator[str]:
     if not report.hosts:
         return
-    yield wrap(f"Hosts: {hosts_sentence(report.hosts)}", width=WIDTH)
+    yield wrap(hosts_sentence(report.hosts), width=WIDTH)
     busy = [host for host in by_standing(report.hosts) if standing(host) is not Standing.EMPTY]
     # One host that is not empty shows ten VMs, ten hosts show two each: the list stays short either way.
-    share = max(2, LONGEST_LIST // max(len(busy), 1))
+    occupied = sum(standing(host) is Standing.OCCUPIED for host in busy)
+    share = max(2, LONGEST_LIST // max(occupied, 1))
     yield from _bounded((_host(host, share) for host in busy), len(busy))
 
 
 def _host(host: HostRecord, share: int) -> str:
     lines = [_item(f"{clip(host.name or host.uuid, 60)}: {visible(standing_phrase(host))}")]
     left = host.left_on_host or ()
-    lines += [
-        wrap(clip(left_phrase(vm), 120), width=WIDTH, first="      ", rest="        ") for vm in left[:share]
-    ]
+    lines += [wrap(clip(left_phrase(vm), 120), width=WIDTH, first="      ", rest="        ") for vm in left[:share]]
     if (more := len(left) - share) > 0:
         lines.append(f"      and {more} more")
     return "\n".join(lines)
@@ -154,10 +154,7 @@ def _host(host: HostRecord, share: int) -> str:
 def _waves(waves: tuple[WaveRecord, ...]) -> Iterator[str]:
     if len(waves) > 1:
         yield "Waves"
-        lines = (
-            _item(f"{clip(wave.name, 40)}: " + ", ".join(f"{n} {word}" for n, word, _ in breakdown(wave.totals)))
-            for wave in waves
-        )
+        lines = (_item(f"{clip(wave.name, 40)}: " + totals_phrase(wave.totals)) for wave in waves)
         yield from _bounded(lines, len(waves))
 
 
@@ -177,11 +174,7 @@ def _item(text: str) -> str:
 
 
 def _bounded(lines: Iterable[str], total: int) -> Iterator[str]:
-    shown = 0
-    for line in lines:
-        if shown == LONGEST_LIST:
-            break
-        yield line
-        shown += 1
-    if total > shown:
-        yield f"  and {total - shown} more"
+    shown = list(islice(lines, LONGEST_LIST))
+    yield from shown
+    if total > len(shown):
+        yield f"  and {total - len(shown)} more"

@@ -67,11 +67,7 @@ def without_outcome(totals: dict[str, int]) -> int:
 
 def breakdown(totals: dict[str, int]) -> list[tuple[int, str, str]]:
     """Every outcome that occurs, as count, word and sentence, in the order of the totals."""
-    found = [
-        (count, visible(word), outcome_sentence(word))
-        for word, count in totals.items()
-        if word != "targets" and count
-    ]
+    found = [(count, visible(word), outcome_sentence(word)) for word, count in totals.items() if word != "targets" and count]
     if missing := without_outcome(totals):
         found.append((missing, "(none)", "No outcome in this report; nothing is claimed about it."))
     return found
@@ -93,7 +89,8 @@ def verdict(report: RunReport) -> str:
         case "running":
             lead = "This run is not finished. "
         case "interrupted":
-            lead = f"Interrupted; jobs may go on at the node, and `orchestrator resume {visible(run.id)}` carries on. "
+            resume = f"`orchestrator resume {visible(run.id)}`"
+            lead = f"Interrupted; jobs may go on at the node, and {resume} carries on. "
         case "stopped_early":
             why = _ENDED_BY[run.ended_by] if run.ended_by else "some VMs never had their turn"
             lead = f"Stopped early: {why}. "
@@ -115,8 +112,10 @@ def _standing(report: RunReport, *, settled: bool) -> str:
         done, state = sum(totals.get(word, 0) for word in STOPPED | {Outcome.ALREADY_STOPPED}), "stopped"
     are = "are" if settled else "were, when last read,"
     if done == targets:
-        return f"The only VM {'is' if settled else 'was, when last read,'} {state}." if targets == 1 else (
-            f"All {targets} VMs {are} {state}."
+        return (
+            f"The only VM {'is' if settled else 'was, when last read,'} {state}."
+            if targets == 1
+            else (f"All {targets} VMs {are} {state}.")
         )
     others = "; ".join(_others(totals))
     return f"{done} of {counted(targets)} {are} {state}" + (f"; {others}." if others else ".")
@@ -133,11 +132,7 @@ def _others(totals: dict[str, int]) -> list[str]:
         ("", "{n} has no outcome", "{n} have no outcome"),
     )
     counts = {**totals, "": without_outcome(totals)}
-    return [
-        (one if counts[word] == 1 else many).format(n=counts[word])
-        for word, one, many in phrases
-        if counts.get(word)
-    ]
+    return [(one if counts[word] == 1 else many).format(n=counts[word]) for word, one, many in phrases if counts.get(word)]
 
 
 def how_stopped(totals: dict[str, int]) -> str:
@@ -152,9 +147,37 @@ def how_stopped(totals: dict[str, int]) -> str:
     return f"Of the stopped: {', '.join(parts)}." if parts else ""
 
 
+def totals_phrase(totals: dict[str, int]) -> str:
+    """The outcomes of one wave or host, counted."""
+    return ", ".join(f"{count} {word}" for count, word, _ in breakdown(totals)) or "no targets"
+
+
 def stop_line(stop: StopRecord) -> str:
     """One thing that ended the run or a host early."""
     text = f"{stop.at}: {stop.kind.replace('_', ' ')}, {stop.scope}"
     if stop.count is not None:
         text += f", count {stop.count}" + (f", limit {stop.limit}" if stop.limit is not None else "")
     return visible(text)
+
+
+def tone(word: str) -> str:
+    """How an outcome is coloured where there is colour: `good`, `warn`, `bad`, or empty."""
+    match word:
+        case "stopped_clean" | "already_stopped" | "started" | "already_running":
+            return "good"
+        case "stopped_forced" | "stopped_cold" | "not_reached":
+            return "warn"
+        case "failed" | "unknown" | "came_back" | "not_found":
+            return "bad"
+        case _:
+            return ""
+
+
+def verdict_tone(report: RunReport) -> str:
+    """`good` only for a run that came to its end with every target where it should be."""
+    tones = {tone(word) for word, count in report.totals.items() if count}
+    if "bad" in tones or report.run.status in ("refused", "interrupted"):
+        return "bad"
+    if report.run.status != "finished" or without_outcome(report.totals) or report.totals.get("not_reached"):
+        return "warn"
+    return "good"

@@ -124,7 +124,8 @@ class ZStackClient:
         except ExchangeError as error:
             return Lost(own_error("http.lost" if error.sent else "http.unsent", error.detail))
         if _login_matters(answer):
-            if await self.auth.refused(self.http, headers, answer) and answer.status == 403:
+            renewed = await self.auth.refused(self.http, headers, answer)
+            if renewed and answer.status == 403:
                 return Lost(own_error("http.unsent", "the signature's clock was off; it has been learned anew"))
         result = jobs.read_send(answer)
         if isinstance(result, Accepted):
