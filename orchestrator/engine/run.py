@@ -55,6 +55,10 @@ class Prepared:
     preview: Preview
 
 
+_LINGER_SECONDS = 0.05
+"""How long the first read of a VM waits for others to share its query."""
+
+
 class JournalLostError(JournalError):
     """The journal could not be written in mid-run; all sending has stopped."""
 
@@ -219,8 +223,8 @@ class Run:
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _stop_all(self, tasks: TaskGroup) -> None:
         scale = self._rules.scale
-        reader = Reader(self._cloud, self._outage, tasks, linger_seconds=0.05 * scale)
-        watcher = Watcher(self._cloud, self._outage, tasks, scale)
+        reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
+        watcher = Watcher(self._cloud, self._outage, tasks, scale, self._plan.limits.requests_per_second)
         tasks.start_soon(watcher.work)
         means = Means(
             self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,

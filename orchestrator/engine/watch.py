@@ -13,11 +13,13 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from orchestrator.actions.stop import Looked, Saw
-from orchestrator.clouds.interface import Cloud, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, Cloud, QueryRefusedError
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.model.target import JobRunning
 
 _TICK_SECONDS, _LEAST_TICK = 1.0, 0.05
+_TICK_SHARE = 0.25
+"""At most this part of the plan's requests goes into the bulk query, or new stops would wait for it."""
 _LONGEST_PAUSE, _STOPPING_PAUSE = 5.0, 15.0
 
 
@@ -37,12 +39,15 @@ class _Followed:
 class Watcher:
     """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node)."""
 
-    def __init__(self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float) -> None:
+    def __init__(
+        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float, requests_per_second: float
+    ) -> None:
         self._cloud = cloud
         self._outage = outage
         self._tasks = tasks
         self._scale = scale
         self._tick = max(_LEAST_TICK, _TICK_SECONDS * scale)
+        self._share = requests_per_second * _TICK_SHARE
         self._followed: dict[str, _Followed] = {}
         self._someone = anyio.Event()
 
@@ -66,7 +71,7 @@ class Watcher:
             if not self._followed:
                 self._someone = anyio.Event()
                 await self._someone.wait()
-            await anyio.sleep(self._tick)
+            await anyio.sleep(max(self._tick, -(-len(self._followed) // VM_CHUNK) / self._share))
             followed = list(self._followed.values())
             try:
                 uuids = list(dict.fromkeys(entry.vm_uuid for entry in followed))
@@ -87,9 +92,11 @@ class Watcher:
         if state != "?":
             self._post(entry, Saw(now, state))
         if state != entry.state:
-            entry.state = state
+            first, entry.state = entry.state == "?", state
             entry.pause = self._tick
-            entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else 0.0)
+            # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
+            soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
+            entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else soon)
         if now >= entry.next_look and not entry.busy:
             entry.busy = True
             longest = _STOPPING_PAUSE if state == "Stopping" else _LONGEST_PAUSE

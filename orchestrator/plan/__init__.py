@@ -1,0 +1,1 @@
+"""What the operator wrote: plans and the UUID files they name, read, judged and described to editors."""

@@ -53,6 +53,9 @@ def _doubts(host: HostRecord) -> list[str]:
     doubts = []
     if unknown := host.totals.get("unknown", 0):
         doubts.append(f"{counted(unknown)} there may still run")
+    # A host is powered off on the word of this report, so what contradicts an empty list is said, not weighed.
+    if elsewhere := sum(host.totals.get(word, 0) for word in ("failed", "came_back", "not_reached")):
+        doubts.append(f"{elsewhere} of its targets {_be(elsewhere)} not stopped")
     if pending := without_outcome(host.totals):
         doubts.append(f"{counted(pending)} there without an outcome")
     if host.status not in (None, "Connected"):
@@ -66,8 +69,7 @@ def standing_phrase(host: HostRecord) -> str:
         case Standing.UNREAD:
             return "what runs there could not be read"
         case Standing.OCCUPIED:
-            phrase = f"{len(host.left_on_host or ())} left"
-            return "; ".join([phrase, *_doubts(host)])
+            return f"{len(host.left_on_host or ())} left"
         case Standing.DOUBTFUL:
             return "nothing found there, but " + "; ".join(_doubts(host))
         case Standing.EMPTY:

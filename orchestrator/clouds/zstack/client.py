@@ -1,5 +1,6 @@
 """The client a Python user holds: one login, one set of sockets, one stop in a line (`interface.md` 8)."""
 
+import asyncio
 import math
 import ssl
 from collections.abc import Callable, Sequence
@@ -9,7 +10,6 @@ from typing import Any, Literal
 from uuid import uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from orchestrator.clouds.zstack import jobs, query
 from orchestrator.clouds.zstack.auth import (
@@ -63,22 +63,21 @@ class ZStackClient:
         self.send_false = False
         self._job_headers: dict[str, dict[str, str]] = {}
         self._last_call = 0.0
-        self._tasks: TaskGroup | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "ZStackClient":
         await self.http.__aenter__()
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        self._tasks.start_soon(self._keep_alive)
+        # A plain task, not a task group: a client may be entered in one scope and left in another's cleanup.
+        self._keeper = asyncio.create_task(self._keep_alive(), name="session-keep-alive")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with anyio.CancelScope(shield=True):
-            if self._tasks is not None:
-                self._tasks.cancel_scope.cancel()
-                await self._tasks.__aexit__(None, None, None)
+            if self._keeper is not None:
+                self._keeper.cancel()
+                await asyncio.wait([self._keeper])
             with anyio.move_on_after(10):
                 await self.auth.close(self.http)
             await self.http.__aexit__()

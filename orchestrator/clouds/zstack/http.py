@@ -41,9 +41,12 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON, None where it is none."""
+        """The body as JSON, None where it is none. Half of a character pair, which no file could hold, becomes `?`."""
         try:
-            return json.loads(self.body)
+            data = json.loads(self.body)
+            if b"\xed" in self.body or b"\\ud" in self.body.lower():
+                data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
+            return data
         except (ValueError, RecursionError):
             return None
 
@@ -53,21 +56,31 @@ class Answer:
 
 
 class Pace:
-    """At most so many requests a second, evenly: each caller waits for its turn. None means no limit."""
+    """At most so many requests a second, evenly. What tells the truth of jobs in flight goes before new stops."""
 
     def __init__(self, per_second: float | None) -> None:
         self._gap = 0.0 if not per_second else 1.0 / per_second
         self._next = 0.0
+        self._urgent = 0
 
-    async def turn(self) -> None:
-        """Return when the next request may leave."""
-        if not self._gap:
-            return
-        now = anyio.current_time()
-        at = max(now, self._next)
-        self._next = at + self._gap
-        if at > now:
-            await anyio.sleep(at - now)
+    async def turn(self, *, urgent: bool) -> None:
+        """Return when the next request may leave. Not urgent ones wait until no urgent one does."""
+        while self._gap:
+            now = anyio.current_time()
+            if urgent:
+                at = max(now, self._next)
+                self._next = at + self._gap
+                if at > now:
+                    self._urgent += 1
+                    try:
+                        await anyio.sleep(at - now)
+                    finally:
+                        self._urgent -= 1
+                return
+            if self._next <= now and not self._urgent:
+                self._next = now + self._gap
+                return
+            await anyio.sleep(max(self._next - now, self._gap))
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -141,7 +154,7 @@ class Http:
         sent_headers = dict(headers or {})
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
-        await self._pace.turn()
+        await self._pace.turn(urgent=leaving is None)
         if leaving is not None and not leaving():
             raise ExchangeError("held back: the run is over", sent=False)
         try:

@@ -6,8 +6,6 @@ from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import ValidationError
-
 from orchestrator.clouds.zstack.wire import VmInventory, parse_node_time, text_or_none
 from orchestrator.model.target import HostRow, Seen, VmRow
 
@@ -69,7 +67,7 @@ def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """The inventory with whole numbers written as such; as it came where it does not fit the model."""
     try:
         return VmInventory.model_validate(data).plain()
-    except (ValidationError, RecursionError):
+    except (ValueError, RecursionError):  # pydantic's own errors are ValueErrors, one for nesting too deep among them
         return dict(data)
 
 

@@ -15,6 +15,7 @@ from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, Pla
 from pydantic.alias_generators import to_camel
 
 _STAMP = re.compile(r"([A-Z][a-z]{2}) (\d{1,2}),? (\d{4}),? (\d{1,2}):(\d\d):(\d\d) ([AP]M)")
+_DIGITS = re.compile(r"-?\d{1,19}")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PM, _HALF_DAY = "PM", 12
 
@@ -35,9 +36,14 @@ def parse_node_time(value: object) -> NodeTime:
     """`Nov 14, 2017 10:20:57 PM`, with a second comma (JDK 9) or U+202F before PM (JDK 20) just as well."""
     if isinstance(value, NodeTime):
         return value
-    text = str(value)
+    try:
+        text = str(value)
+    except RecursionError:
+        return NodeTime("nested too deeply to be shown", None)
     match = _STAMP.fullmatch(" ".join(text.split()))
     if match is None or match[1] not in _MONTHS:
+        return NodeTime(text, None)
+    if not 1 <= int(match[4]) <= _HALF_DAY:
         return NodeTime(text, None)
     hour = int(match[4]) % _HALF_DAY + (_HALF_DAY if match[7] == _PM else 0)
     try:
@@ -54,8 +60,8 @@ def _whole(value: object) -> object:
         return int(value)
     if isinstance(value, str):
         try:
-            return int(float(value)) if float(value).is_integer() else value
-        except (ValueError, OverflowError):
+            return int(value) if _DIGITS.fullmatch(value) else _whole(float(value))
+        except ValueError:
             return value
     return value
 

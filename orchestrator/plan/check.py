@@ -1,0 +1,130 @@
+"""A tree judged as a plan: every problem at its place, or the plan."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.plan import rules
+from orchestrator.plan.explain import SECTIONS, dotted, explain, found
+from orchestrator.plan.model import Guard, Plan, ReportOptions, Selection, StopOptions
+from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar, located
+
+LATER: frozenset[Path] = frozenset({("waves",), ("budget",), ("window",), ("limits", "ramp")})
+"""Keys of the contract that this version refuses, rather than ignores."""
+
+_PLACED = {"placed": True}
+"""The validation context that leaves the rules between keys to `_breaches`, which knows the places."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """The plan, None where it has problems, with the places of all its values."""
+
+    plan: Plan | None = None
+    problems: list[tuple[Place | None, str]] = field(default_factory=list)
+    places: dict[Path, Located] = field(default_factory=dict)
+
+
+def check_plan(root: Node, known: list[tuple[Place | None, str]]) -> Checked:
+    """Judge the tree. `known` is what the parser already found wrong; nothing at those places is told twice."""
+    checked = Checked(problems=list(known), places=located(root))
+    if not isinstance(root, Mapping):
+        checked.problems.append((root.place, f"{found(root)}; a plan is a mapping that begins with `version: 1`"))
+        return checked
+    told = {place for place, _ in known}
+    bad: set[Path] = set()
+    for path, problem in _misplaced(checked.places):
+        bad.add(path)
+        if problem[0] not in told:
+            checked.problems.append(problem)
+    data = _data(root, ())
+    plan = None
+    try:
+        plan = Plan.model_validate(data, context=_PLACED)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            path = detail["loc"]
+            if any(path[: len(wrong)] == wrong for wrong in bad):
+                continue
+            bad.add(path)
+            checked.problems.append(explain(detail, checked.places))
+    for section in SECTIONS:
+        node = checked.places[section].node if section in checked.places else None
+        if isinstance(node, Mapping):
+            checked.problems.extend(_breaches(section, node, bad))
+    if not checked.problems:
+        checked.plan = plan
+    return checked
+
+
+def _misplaced(places: dict[Path, Located]) -> Iterator[tuple[Path, tuple[Place, str]]]:
+    """Keys that are refused whatever their value, and keys without one."""
+    for path, spot in places.items():
+        if path in LATER:
+            yield path, (spot.key_place, f"`{dotted(path)}` is not supported yet; remove it, this version cannot honour it")
+        elif path == ("targets", "may_be_empty"):
+            yield (
+                path,
+                (
+                    spot.key_place,
+                    "`may_be_empty` belongs to `exclude` and `guard.protect`: a run without targets is always refused",
+                ),
+            )
+        elif isinstance(spot.node, Scalar) and spot.node.value is None and not any(path[:n] in LATER for n in (1, 2)):
+            yield (
+                path,
+                (
+                    spot.node.place if path else spot.key_place,
+                    f"`{dotted(path)}`: found nothing; write a value, or leave the key out",
+                ),
+            )
+
+
+def _data(node: Node, path: Path) -> Any:
+    """The values alone, as the models take them: lists as tuples, without what is refused anyway."""
+    match node:
+        case Mapping():
+            return {
+                entry.key: _data(entry.node, (*path, entry.key)) for entry in node.entries if (*path, entry.key) not in LATER
+            }
+        case Listing():
+            return tuple(_data(item, (*path, index)) for index, item in enumerate(node.items))
+        case Scalar():
+            if path[-2:-1] == ("uuids",) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+                return node.text  # 32 digits, or digits around one `e`, are a UUID here and not a number
+            return node.value
+
+
+def _breaches(section: Path, node: Mapping, bad: set[Path]) -> Iterator[tuple[Place, str]]:
+    """The broken rules of one section, looked for among the keys whose values are sound."""
+    written = {entry.key: entry for entry in node.entries}
+    wrong = {path[len(section)] for path in bad if path[: len(section)] == section and len(path) > len(section)}
+    model = SECTIONS[section]
+    sound = {
+        key: _data(entry.node, (*section, key))
+        for key, entry in written.items()
+        if key not in wrong and key in model.model_fields and (*section, key) not in SECTIONS
+    }
+    if model is Selection and wrong:
+        return
+    for breach in _broken(model, sound):
+        if wrong.isdisjoint(breach.keys):
+            key = next((key for key in breach.keys if key in written), None)
+            place = written[key].place if key else node.place
+            yield place, f"`{dotted((*section, key) if key else section)}`: {breach.message}"
+
+
+def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Breach]:
+    if model not in (StopOptions, Guard, ReportOptions, Selection):
+        return
+    match model.model_validate(sound, context=_PLACED):
+        case StopOptions() as stop:
+            yield from rules.stop_breaches(stop)
+        case Guard() as guard:
+            yield from rules.guard_breaches(guard)
+        case ReportOptions() as report:
+            yield from rules.report_breaches(report)
+        case Selection() as selection:
+            yield from rules.selection_breaches(selection)

@@ -1,0 +1,148 @@
+"""A pydantic error as a sentence for the person who wrote the plan: what was found, and what would be right."""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from orchestrator.plan.conditions import OPERATORS, ConditionError
+from orchestrator.plan.model import Guard, Limits, Plan, ReportOptions, Selection, StopOptions, Verify
+from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar
+from orchestrator.plan.wording import closest, listed, shown
+
+SECTIONS: dict[Path, type[BaseModel]] = {
+    (): Plan,
+    ("targets",): Selection,
+    ("exclude",): Selection,
+    ("stop",): StopOptions,
+    ("limits",): Limits,
+    ("guard",): Guard,
+    ("guard", "protect"): Selection,
+    ("verify",): Verify,
+    ("report",): ReportOptions,
+}
+"""The model behind each mapping of a plan."""
+
+
+def explain(error: ErrorDetails, places: dict[Path, Located]) -> tuple[Place, str]:
+    """The place of the error and its sentence, which begins with the path of the value."""
+    path: Path = error["loc"]
+    if error["type"] == "missing":
+        where = places[path[:-1]].node.place
+        return where, f"{_inside(path[:-1])}the key `{path[-1]}` is missing; it is required"
+    if error["type"] == "extra_forbidden":
+        return places[path].key_place, _inside(path[:-1]) + _unknown_key(path)
+    node = places[path].node
+    return node.place, f"`{dotted(path)}`: {_sentence(error, node, path)}{_split_hint(error, node, path, places)}"
+
+
+def dotted(path: Path) -> str:
+    """The path as people write it: `targets.where[0][1]`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+def found(node: Node) -> str:
+    """What stands there, for a message about its kind."""
+    match node:
+        case Mapping():
+            return "found a mapping"
+        case Listing():
+            return "found a list"
+        case Scalar(value=bool()):
+            return f"found {shown(node.text)}, which is true or false"
+        case Scalar(value=int() | float()):
+            return f"found {shown(node.text)}, a number"
+        case Scalar(quoted=True):
+            return f"found {shown(node.text)} in quotes, a text"
+        case _:
+            return f"found {shown(node.text)}"
+
+
+def _inside(path: Path) -> str:
+    return f"`{dotted(path)}`: " if path else ""
+
+
+def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
+    context: dict[str, Any] = error.get("ctx", {})
+    limits = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le"}
+    match error["type"]:
+        case "value_error":
+            message = str(context["error"])
+            return message if message.startswith("found") else f"{found(node)}; {message}"
+        case "literal_error":
+            return _enumeration(node, re.findall(r"'([^']*)'", context["expected"]))
+        case "string_type":
+            if isinstance(node, Scalar):
+                return f'{found(node)}; a text is expected, so quote it: "{node.text[:60]}"'
+            return f"{found(node)}; a text is expected"
+        case "bool_type":
+            return f"{found(node)}; `true` or `false` is expected, without quotes"
+        case "int_type" | "int_from_float":
+            return f"{found(node)}; a whole number is expected, without quotes"
+        case "float_type":
+            return f"{found(node)}; a number is expected, without quotes"
+        case "tuple_type":
+            group = isinstance(node, Scalar) and path[-2:-1] == ("where",)
+            shape = "a group in brackets of its own is expected" if group else "a list is expected"
+            shape += f': ["{node.text[:60]}"]' if isinstance(node, Scalar) and node.text else ""
+            return f"{found(node)}; {shape}"
+        case "too_short":
+            thing = "a condition" if isinstance(path[-1], int) else "a group of conditions"
+            return f"found an empty list; {thing} like `cluster.name=rack-12` is expected"
+        case "greater_than_equal" | "greater_than":
+            return f"{found(node)}; it must be {_at_least(error['type'], context[limits[error['type']]])}"
+        case "less_than_equal":
+            return f"{found(node)}; it must be at most {context['le']}"
+        case _:
+            return f"{found(node)}; {_kind(error)}"
+
+
+def _at_least(kind: str, bound: float) -> str:
+    return f"more than {bound:g}" if kind == "greater_than" else f"at least {bound:g}"
+
+
+def _kind(error: ErrorDetails) -> str:
+    if error["type"] in ("model_type", "dict_type"):
+        return "a mapping with keys is expected"
+    return error["msg"]
+
+
+def _enumeration(node: Node, words: list[str]) -> str:
+    better = closest(node.text, words) if isinstance(node, Scalar) else None
+    hint = f"did you mean `{better}`? " if better else ""
+    return f"{found(node)}; {hint}{listed(words)} is expected"
+
+
+def _unknown_key(path: Path) -> str:
+    key = str(path[-1])
+    known = list(SECTIONS[path[:-1]].model_fields) if path[:-1] in SECTIONS else []
+    if key == "<<":
+        return "found the merge key `<<`, which YAML 1.2 does not have; write the keys out"
+    better = closest(key, known)
+    if better:
+        return f"unknown key {shown(key)}; did you mean `{better}`?"
+    home = next((section for section, model in SECTIONS.items() if section and key in model.model_fields), None)
+    if home:
+        return f"unknown key {shown(key)} here; it belongs under `{dotted(home)}`"
+    return f"unknown key {shown(key)}; known here: {', '.join(known)}"
+
+
+def _split_hint(error: ErrorDetails, node: Node, path: Path, places: dict[Path, Located]) -> str:
+    """Brackets split `[a?=1,2]` at its comma: a piece without an operator after one that has some gives it away."""
+    if len(path) < 3 or path[-3] != "where" or not isinstance(path[-1], int):
+        return ""
+    group = places[path[:-1]].node
+    cause = error.get("ctx", {}).get("error")
+    is_piece = error["type"] == "string_type" or (isinstance(cause, ConditionError) and cause.no_operator)
+    if not is_piece or not isinstance(group, Listing) or not group.flow:
+        return ""
+    pieces: list[str] = []
+    for item in reversed(group.items[: path[-1] + 1]):
+        if not isinstance(item, Scalar) or (item.quoted and item is not node):
+            break
+        pieces.insert(0, item.text)
+        if item is not node and any(operator in item.text for operator in OPERATORS):
+            return f'. It looks split off from the condition before it: quote the condition: "{",".join(pieces)[:80]}"'
+    return "" if isinstance(node, Scalar) else ". Signs such as `{`, `[` and `: ` have a meaning here: quote the condition"

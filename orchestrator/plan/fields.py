@@ -1,0 +1,142 @@
+"""The kinds of value that plan keys hold, each with its check and its form in the JSON Schema.
+
+Every check raises ValueError with the whole message: what was found and what would be right.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+from orchestrator.plan.conditions import parse_condition
+from orchestrator.plan.durations import LONGEST, PATTERN, format_duration, parse_duration
+from orchestrator.plan.uuids import normalise_uuid
+from orchestrator.plan.wording import shown
+
+
+class Section(BaseModel):
+    """What every part of a plan has in common: frozen, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+def _as_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        if not timedelta(0) <= value <= LONGEST:
+            raise ValueError("a duration is between 0s and 168h")
+        return value
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"found {value:.12g}, a number without a unit; write `{value:.12g}s`, `{value:.12g}m` or such")
+    raise ValueError("a duration is expected: `90s`, `5m`, `1h30m`, `1.5s` or `250ms`")
+
+
+def _one(value: object) -> object:
+    """Version 1 itself: Python takes True and 1.0 for 1, a plan does not."""
+    if type(value) is int and value == 1:
+        return value
+    raise ValueError("this version reads plans of `version: 1`")
+
+
+def _line(value: str) -> str:
+    if not value.strip():
+        raise ValueError(f"found {shown(value)}, an empty text; write something or leave the key out")
+    return _without_controls(value, allowed="")
+
+
+def _prose(value: str) -> str:
+    return _without_controls(value, allowed="\n\t\r")
+
+
+def _without_controls(value: str, allowed: str) -> str:
+    if any((ord(sign) < 32 or 127 <= ord(sign) < 160) and sign not in allowed for sign in value):
+        raise ValueError(f"found {shown(value)}, which holds a control character; remove it")
+    return value
+
+
+def _condition(value: str) -> str:
+    parse_condition(value)
+    return value
+
+
+def _system_tag(value: str) -> str:
+    if "validationonly" in value.lower():
+        raise ValueError(
+            f"found {shown(value)}; the node would answer success without stopping anything. "
+            "Remove it, and use `preview` for a dry run"
+        )
+    return value
+
+
+def _endpoint(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        has_user, host, port = "@" in url.netloc, url.hostname, url.port
+    except ValueError:
+        url, has_user, host, port = None, "@" in value, None, None
+    if has_user:
+        # The value is not shown: what stands before the @ may be a password.
+        raise ValueError("found a URL with user info; leave out what stands before the `@`: credentials never belong here")
+    if url is None or url.scheme not in ("http", "https") or not host or port == 0 or re.search(r"[\s?#]", value):
+        raise ValueError(f"found {shown(value)}; an http or https URL is expected: `https://mn.example:8443/zstack`")
+    return value
+
+
+class Expect(Section):
+    """How many targets a plan expects, both ends included; equal ends for an exact count."""
+
+    min: Annotated[int, Ge(0)]
+    max: Annotated[int, Ge(0)]
+
+
+def _expect(value: object) -> object:
+    if isinstance(value, Expect):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        low = high = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,9})\.\.([0-9]{1,9})", value)):
+        low, high = int(match[1]), int(match[2])
+    else:
+        found = f"found {shown(value)}; " if isinstance(value, str) else ""
+        raise ValueError(f"{found}a range like `480..500` or a whole number like `480` is expected, without quotes")
+    if low > high:
+        raise ValueError(f"found {shown(str(value))}, a range that ends before it begins; write `{high}..{low}`")
+    if not 1 <= high <= MOST:
+        raise ValueError(f"found {shown(str(value))}; expect at least 1 target and at most {MOST}")
+    return Expect(min=low, max=high)
+
+
+MOST = 1_000_000
+"""The largest count a plan may name. No node holds as many VMs, so more is a slip of the keyboard."""
+
+Version = Annotated[Literal[1], BeforeValidator(_one)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_as_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["90s", "5m", "1h30m"]}),
+]
+Count = Annotated[int, Ge(1), Le(MOST)]
+Rate = Annotated[float, Gt(0), Ge(0.01), Le(100_000)]
+Line = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
+Prose = Annotated[str, AfterValidator(_prose)]
+Tag = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
+SystemTag = Annotated[Tag, AfterValidator(_system_tag), WithJsonSchema({"type": "string", "minLength": 1})]
+Uuid = Annotated[str, AfterValidator(normalise_uuid), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f-]{32,36}$"})]
+ConditionText = Annotated[str, AfterValidator(_condition), WithJsonSchema({"type": "string", "minLength": 3})]
+Group = Annotated[tuple[ConditionText, ...], MinLen(1)]
+Endpoint = Annotated[str, AfterValidator(_endpoint), WithJsonSchema({"type": "string", "pattern": "^https?://[^@?#]+$"})]
+ExpectedTargets = Annotated[
+    Expect,
+    BeforeValidator(_expect),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^[0-9]+\.\.[0-9]+$"}]}),
+]
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The words a Literal allows."""
+    return tuple(annotation.__args__)

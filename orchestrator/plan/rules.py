@@ -1,0 +1,70 @@
+"""What must hold between the keys of one section. Each rule names the key that is at fault."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from orchestrator.plan.durations import format_duration
+
+if TYPE_CHECKING:
+    from orchestrator.plan.sections import Guard, ReportOptions, Selection, StopOptions
+
+GRACE_OVER_POWER_CUT = 1.25
+"""How much longer than the node's own power cut we must wait at least: less would give up on every slow guest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken rule. `keys` are the keys at fault, the first that is written counts; empty means the section."""
+
+    keys: tuple[str, ...]
+    message: str
+
+
+def stop_breaches(stop: "StopOptions") -> Iterator[Breach]:
+    """What is wrong between the keys of `stop`."""
+    for key in ("grace_timeout", "cold_timeout", "power_cut_after"):
+        if not getattr(stop, key):
+            yield Breach((key,), "found 0s; it must be longer than zero")
+    least = stop.power_cut_after * GRACE_OVER_POWER_CUT
+    if timedelta(0) < stop.grace_timeout < least:
+        yield Breach(
+            ("grace_timeout", "power_cut_after"),
+            f"a `grace_timeout` of {format_duration(stop.grace_timeout)} is under 1.25 times `power_cut_after` "
+            f"({format_duration(stop.power_cut_after)}); write at least `{format_duration(least)}`",
+        )
+    written = stop.model_fields_set
+    if stop.type == "cold" and "fallback" in written:
+        yield Breach(("fallback",), "`type: cold` has no fallback; remove `fallback`, or write `type: grace`")
+    if "fallback_on" in written and not stop.fallback_on:
+        yield Breach(
+            ("fallback_on",),
+            "found an empty list; write `[timeout]`, `[error]` or both, or `fallback: none` for no cold stop at all",
+        )
+    if len(set(stop.fallback_on)) < len(stop.fallback_on):
+        yield Breach(("fallback_on",), "an entry is written twice; write each once")
+
+
+def guard_breaches(guard: "Guard") -> Iterator[Breach]:
+    """What is wrong between the keys of `guard`."""
+    expected, most = guard.expect_targets, guard.max_targets
+    if expected is not None and expected.min > expected.max:
+        yield Breach(("expect_targets",), f"the range {expected.min}..{expected.max} ends before it begins")
+    if expected is not None and most is not None and most < expected.min:
+        yield Breach(
+            ("max_targets",),
+            f"found {most}, fewer than the {expected.min} that `expect_targets` asks for, so every run would be refused",
+        )
+
+
+def report_breaches(report: "ReportOptions") -> Iterator[Breach]:
+    """What is wrong in `report`."""
+    if len(set(report.formats)) < len(report.formats):
+        yield Breach(("formats",), "a format is written twice; write each once")
+
+
+def selection_breaches(selection: "Selection") -> Iterator[Breach]:
+    """A selection selects by something."""
+    if not (selection.uuids or selection.uuid_files or selection.where):
+        yield Breach((), "nothing is selected; give at least one of `uuids`, `uuid_files` or `where`")

@@ -1,0 +1,52 @@
+"""The plan's JSON Schema (draft 2020-12), for editors. Generated from the models, so that the two cannot differ.
+
+It refuses what a schema can refuse; `load_plan` also judges conditions, durations' bounds and what must hold
+between keys.
+"""
+
+import copy
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from orchestrator.plan.model import Plan
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _PlanSchema(GenerateJsonSchema):
+    """Leaves out null: in a plan a key is written with a value or not at all."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if schema.get("default", ...) is None:
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
+
+
+def plan_schema() -> dict[str, object]:
+    """The schema of a plan file, with a title, a description and the default of each key."""
+    schema: dict[str, Any] = Plan.model_json_schema(schema_generator=_PlanSchema)
+    _unwrap(schema)
+    definitions = schema["$defs"]
+    definitions["Selection"]["anyOf"] = [{"required": [key]} for key in ("uuids", "uuid_files", "where")]
+    targets = copy.deepcopy(definitions["Selection"])
+    del targets["properties"]["may_be_empty"]
+    definitions["Targets"] = targets | {"title": "Targets"}
+    schema["properties"]["targets"]["$ref"] = "#/$defs/Targets"
+    return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
+
+
+def _unwrap(node: Any) -> None:
+    """Remove the defaults of whole sections and of required-when-written lists: they only repeat or contradict."""
+    if isinstance(node, dict):
+        if "$ref" in node or node.get("default") == []:
+            node.pop("default", None)
+        for value in node.values():
+            _unwrap(value)
+    elif isinstance(node, list):
+        for value in node:
+            _unwrap(value)

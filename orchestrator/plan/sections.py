@@ -1,0 +1,151 @@
+"""The sections of a plan. Defaults are the contract's; a Python user may build them directly, with the same rules."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator.plan import rules
+from orchestrator.plan.fields import (
+    Count,
+    Duration,
+    Endpoint,
+    ExpectedTargets,
+    Group,
+    Line,
+    Rate,
+    Section,
+    SystemTag,
+    Tag,
+    Uuid,
+)
+
+StopType = Literal["grace", "cold"]
+Fallback = Literal["cold", "none"]
+FallbackReason = Literal["timeout", "error"]
+Appliances = Literal["skip", "include"]
+ReportFormat = Literal["json", "html", "markdown", "csv", "junit"]
+
+BREACH = "plan_rule"
+"""The type of the pydantic error that a broken rule raises."""
+
+
+def refuse(breaches: Iterator[rules.Breach], info: ValidationInfo) -> None:
+    """Raise the first breach, if there is one, as the error of a whole section.
+
+    A caller that gives a context looks for breaches itself, so that it finds all of them, each at its key.
+    """
+    if info.context is not None:
+        return
+    for breach in breaches:
+        raise PydanticCustomError(BREACH, "{message}", {"message": breach.message})
+
+
+class Selection(Section):
+    """Which VMs: the union of the three ways to name them. At least one of them is not empty."""
+
+    uuids: tuple[Uuid, ...] = ()
+    """UUIDs of VMs: 32 hex digits each. Upper case and dashes are accepted and normalised."""
+    uuid_files: tuple[Line, ...] = ()
+    """Files, relative to the plan, with one UUID a line and # comments, or CSV (by extension) with a uuid column."""
+    where: tuple[Group, ...] = Field(default=(), min_length=1)
+    """Groups of ZStack query conditions. Groups are OR-ed, the conditions in a group are AND-ed."""
+    may_be_empty: bool = False
+    """Whether matching nothing on the node is fine. Only in exclude and guard.protect; false, as a selector that
+    protects nothing is most often misspelt."""
+
+    @model_validator(mode="after")
+    def _selects(self, info: ValidationInfo) -> Self:
+        refuse(rules.selection_breaches(self), info)
+        return self
+
+
+class StopOptions(Section):
+    """How a VM is stopped, and what follows when grace does not work."""
+
+    type: StopType = "grace"
+    """grace asks the guest to shut down; cold cuts its power at once."""
+    grace_timeout: Duration = timedelta(minutes=4)
+    """How long we wait for grace: at least 1.25 times power_cut_after, so that the node's own power cut is still seen.
+    It does not bound the guest's time. Never zero."""
+    fallback: Fallback = "cold"
+    """What follows a grace that did not work: one cold stop, or nothing. Must not be written beside type cold."""
+    fallback_on: tuple[FallbackReason, ...] = ("timeout", "error")
+    """The ends of grace that lead to the fallback: no answer in time, or an error. Both, so that a VM is off at the
+    end of a run; never empty."""
+    cold_timeout: Duration = timedelta(minutes=3)
+    """How long we wait for a cold stop, which may queue behind a running grace. Never zero."""
+    power_cut_after: Duration = timedelta(seconds=60)
+    """When this node's grace turns into a power cut: 60s unless the node was configured otherwise. Never zero."""
+    stop_ha: bool = True
+    """Whether HA VMs are told to stay off. Otherwise the node starts them again."""
+    system_tags: tuple[SystemTag, ...] = ()
+    """System tags sent with each stop; none unless written. validationOnly is refused: it stops nothing."""
+    user_tags: tuple[Tag, ...] = ()
+    """User tags sent with each stop; none unless written."""
+    appliances: Appliances = "skip"
+    """Whether routers and other appliance VMs among the targets are stopped. skip, since others depend on them."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.stop_breaches(self), info)
+        return self
+
+
+class Limits(Section):
+    """How much happens at once, and how fast. Limits hold together: the tightest decides."""
+
+    concurrency: Count = 50
+    """VMs in flight in the whole run, at least 1."""
+    per_host: Count = 5
+    """VMs in flight on one host, at least 1: more make a host's storage and agent answer late."""
+    per_cluster: Count | None = None
+    """VMs in flight in one cluster, at least 1; absent (None) is no limit."""
+    per_primary_storage: Count | None = None
+    """VMs in flight with a volume on one primary storage, at least 1; absent (None) is no limit, and spares the
+    reading of volumes."""
+    requests_per_second: Rate = 50.0
+    """Requests sent to the node a second in total, at least 0.01: what a small node answers without falling behind."""
+    node_outage: Duration = timedelta(minutes=10)
+    """How long the node may be away in mid-run before the run stops early; 0s stops at the first failure to reach it."""
+
+
+class Guard(Section):
+    """What refuses a run before its first change. Everything absent (None) guards nothing."""
+
+    endpoint: Endpoint | None = None
+    """The only node this plan may run against, as its whole base URL; absent is any node."""
+    max_targets: Count | None = None
+    """The most targets a run may have, at least 1; absent is any number."""
+    expect_targets: ExpectedTargets | None = None
+    """How many targets are expected: a range, both ends included, or one number; absent is any number."""
+    protect: Selection | None = None
+    """VMs that must not be among the targets: one that is refuses the run. Absent protects none but our own."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.guard_breaches(self), info)
+        return self
+
+
+class Verify(Section):
+    """The second look at what was stopped."""
+
+    after: Duration = timedelta(minutes=2)
+    """How long after the last stop every VM is read again; long enough for HA to have started it. 0s is off."""
+
+
+class ReportOptions(Section):
+    """What is written when the run ends."""
+
+    formats: tuple[ReportFormat, ...] = ("json", "html", "markdown", "csv", "junit")
+    """The forms of the report; json is written even when it is not listed, so the list may be empty."""
+    directory: Line = "reports"
+    """The folder that receives a folder for each run, relative to the working directory."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.report_breaches(self), info)
+        return self

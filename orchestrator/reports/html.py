@@ -1,0 +1,196 @@
+"""The report as one page that opens anywhere: no script, nothing fetched, everything from outside escaped."""
+
+import html
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TextIO
+
+from orchestrator.model.report import HostRecord, RunReport
+from orchestrator.reports.facts import Facts, gather
+from orchestrator.reports.hosts import (
+    Standing,
+    by_standing,
+    hosts_sentence,
+    left_phrase,
+    standing,
+    standing_phrase,
+)
+from orchestrator.reports.html_style import STYLE
+from orchestrator.reports.html_vms import checklist, vm_tables
+from orchestrator.reports.safe import clip, visible
+from orchestrator.reports.wording import (
+    breakdown,
+    counted,
+    how_stopped,
+    stop_line,
+    tone,
+    totals_phrase,
+    verdict,
+    verdict_tone,
+)
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+LONGEST_LIST = 200
+"""Rows of any table but the VMs'; the rest is counted."""
+
+_STANDING_TONES = {
+    Standing.OCCUPIED: "bad",
+    Standing.DOUBTFUL: "warn",
+    Standing.UNREAD: "warn",
+    Standing.EMPTY: "good",
+}
+
+
+class HtmlReport:
+    """Self-contained HTML that is read in a browser and on paper."""
+
+    format = "html"
+    extension = "html"
+
+    def render(self, report: RunReport, out: TextIO) -> None:
+        """What to know first comes first; the table of VMs comes last and is streamed."""
+        facts = gather(report)
+        title = _data(f"{clip(report.run.plan, 120)}: {verdict(report)}", 400)
+        out.write(
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        )
+        for part in (_head(report), _totals(report), _notes(report, facts), _causes(report), _hosts(report)):
+            out.writelines(f"{line}\n" for line in part)
+        out.writelines(f"{line}\n" for line in checklist(report, facts.check_after_start.total()))
+        out.writelines(f"{line}\n" for line in _waves(report))
+        out.writelines(f"{line}\n" for line in vm_tables(report))
+        out.writelines(f"{line}\n" for line in _plan(report))
+        out.write("</main>\n</body>\n</html>\n")
+
+
+def _head(report: RunReport) -> Iterator[str]:
+    run = report.run
+    yield f"<header><p>{'Stop' if run.action == 'stop' else 'Start'} run {_data(run.id)}</p>"
+    yield f"<h1>{_data(run.plan)}</h1></header>"
+    yield f'<div class="verdict {verdict_tone(report)}"><p>{_data(verdict(report), 1000)}</p>'
+    if how := how_stopped(report.totals):
+        yield f"<p>{_data(how, 1000)}</p>"
+    yield "</div>\n<dl>"
+    node = f" (ZStack {run.node_version})" if run.node_version else ""
+    for key, value in (
+        ("Reference", run.reference),
+        ("Node", run.endpoint + node),
+        ("Started by", run.started_by),
+        ("From", run.started_at),
+        ("To", run.finished_at or "not finished"),
+        ("Resumed", ", ".join(run.resumed_at)),
+        ("Follows run", run.parent_run),
+        ("Exit code", None if run.exit_code is None else str(run.exit_code)),
+        ("Plan digest", run.plan_digest),
+        ("Written by", f"orchestrator {run.tool_version}"),
+    ):
+        if value:
+            yield f"<dt>{key}</dt><dd>{_data(value, 500)}</dd>"
+    yield "</dl>"
+
+
+def _totals(report: RunReport) -> Iterator[str]:
+    rows = breakdown(report.totals)
+    if rows:
+        yield f"<h2>Totals <small>{counted(report.totals.get('targets', 0), 'target')}</small></h2>"
+        yield '<div class="totals">'
+        for count, word, sentence in rows:
+            badge = f'<span class="tag {tone(word)}">{_data(word.replace("_", " "))}</span>'
+            yield f'<div class="total"><b>{count}</b>{badge}<p>{_data(sentence, 300)}</p></div>'
+        yield "</div>"
+
+
+def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
+    run = report.run
+    yield from _list("What ended it early", map(stop_line, run.stops))
+    yield from _list("Warnings", run.warnings)
+    yield from _list("Worth knowing", facts.notes())
+
+
+def _causes(report: RunReport) -> Iterator[str]:
+    causes = sorted(report.causes, key=lambda cause: -cause.count)
+    rows = (
+        f'<tr><td class="number">{cause.count}</td><td class="words">'
+        f"<code>{_data(cause.cause, 1000)}</code></td><td>{_data(_some(cause.hosts), 1000)}</td></tr>"
+        for cause in causes
+    )
+    yield from _table("Causes", "equal chains of errors", ("VMs", "Cause", "Hosts"), rows, len(causes))
+
+
+def _hosts(report: RunReport) -> Iterator[str]:
+    if report.run.action != "stop":
+        return
+    hosts = by_standing(report.hosts)
+    columns = ("Host", "Standing", "Still there after the run", "Its targets")
+    yield from _table("Hosts", hosts_sentence(hosts), columns, map(_host, hosts), len(hosts))
+
+
+def _host(host: HostRecord) -> str:
+    name = _data(host.name or host.uuid) + (f'<small class="id">{_data(host.uuid)}</small>' if host.name else "")
+    stand = standing(host)
+    badge = f'<span class="tag {_STANDING_TONES[stand]}">{stand}</span>'
+    if stand is not Standing.EMPTY:
+        badge += f"<small>{_data(standing_phrase(host), 300)}</small>"
+    left = host.left_on_host or ()
+    items = [f"<li>{_data(left_phrase(vm), 200)}</li>" for vm in left[:10]]
+    if len(left) > 10:
+        items.append(f"<li>and {len(left) - 10} more</li>")
+    there = f"<ul>{''.join(items)}</ul>" if items else ""
+    totals = _data(totals_phrase(host.totals).replace("_", " "), 400)
+    cells = (("name", name), ("name", badge), ("wide", there), ("words", totals))
+    return "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>"
+
+
+def _waves(report: RunReport) -> Iterator[str]:
+    if len(report.waves) < 2:
+        return
+    rows = (
+        f"<tr><td>{_data(wave.name)}</td><td>{_data(wave.started_at)}</td><td>{_data(wave.finished_at)}</td>"
+        f'<td class="words">{_data(totals_phrase(wave.totals).replace("_", " "), 400)}</td></tr>'
+        for wave in report.waves
+    )
+    yield from _table("Waves", "", ("Wave", "From", "To", "Outcomes"), rows, len(report.waves))
+
+
+def _plan(report: RunReport) -> Iterator[str]:
+    run = report.run
+    yield from _list("Selectors", (f"{item.where}: {counted(item.matched)}" for item in run.selectors))
+    yield from _list("Excluded by the plan", (f"{item.name or item.uuid}: {item.selector}" for item in run.excluded))
+    if run.plan_text:
+        text = "\n".join(html.escape(visible(line)) for line in run.plan_text.splitlines())
+        yield f"<h2>Plan</h2>\n<details><summary>As it was written</summary>\n<pre>{text}</pre></details>"
+
+
+def _table(title: str, aside: str, columns: tuple[str, ...], rows: Iterable[str], total: int) -> Iterator[str]:
+    if not total:
+        return
+    yield f"<h2>{title}" + (f" <small>{_data(aside, 300)}</small>" if aside else "") + "</h2>"
+    yield '<div class="scroll"><table><thead><tr>' + "".join(f"<th>{column}</th>" for column in columns)
+    yield "</tr></thead><tbody>"
+    yield from islice(rows, LONGEST_LIST)
+    yield "</tbody></table></div>"
+    if total > LONGEST_LIST:
+        yield f'<p class="more">and {total - LONGEST_LIST} more</p>'
+
+
+def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
+    items = list(lines)
+    if items:
+        yield f"<h2>{title}</h2>\n<ul>"
+        yield from (f"<li>{_data(line, 500)}</li>" for line in items[:LONGEST_LIST])
+        if len(items) > LONGEST_LIST:
+            yield f"<li>and {len(items) - LONGEST_LIST} more</li>"
+        yield "</ul>"
+
+
+def _some(words: tuple[str, ...]) -> str:
+    more = f", and {len(words) - 20} more" if len(words) > 20 else ""
+    return ", ".join(clip(word, 80) for word in words[:20]) + more
+
+
+def _data(text: str | None, limit: int = 120) -> str:
+    return html.escape(clip(text, limit)) if text else ""

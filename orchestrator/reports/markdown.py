@@ -1,0 +1,195 @@
+"""The report for a ticket: tables of what somebody has to follow up, and counts of the rest."""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TextIO
+
+from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.reports.explain import explanation, seconds_text
+from orchestrator.reports.facts import Facts, gather
+from orchestrator.reports.hosts import (
+    NO_HOST,
+    HostNames,
+    by_standing,
+    hosts_sentence,
+    left_phrase,
+    standing_phrase,
+)
+from orchestrator.reports.safe import clip
+from orchestrator.reports.wording import (
+    SIMPLE,
+    breakdown,
+    counted,
+    how_stopped,
+    needs_attention,
+    reason_phrase,
+    stop_line,
+    totals_phrase,
+    verdict,
+)
+
+FULL_TABLE = 1000
+"""Up to this many targets, and up to this many that need somebody, every one has a row."""
+
+LONGEST_LIST = 50
+"""Rows of any other table; the rest is counted."""
+
+# Entities where a backslash is not enough: table cells split at pipes first, and HTML ignores backslashes.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+_SPECIAL = re.compile(r"[\\`*_\[\]~#$!|<>&]")
+
+
+class MarkdownReport:
+    """GitHub-flavoured Markdown."""
+
+    format = "markdown"
+    extension = "md"
+
+    def render(self, report: RunReport, out: TextIO) -> None:
+        """Verdict, totals, causes, hosts, then the VMs: those that need somebody first."""
+        facts = gather(report)
+        for line in _head(report, facts):
+            out.write(f"{line}\n")
+        for line in _vms(report):
+            out.write(f"{line}\n")
+
+
+def _head(report: RunReport, facts: Facts) -> Iterator[str]:
+    run = report.run
+    yield f"# {_data(run.plan)}: run {_data(run.id)}\n"
+    yield f"**{_data(verdict(report), 1000)}** {how_stopped(report.totals)}".rstrip() + "\n"
+    about = [
+        ("Reference", run.reference),
+        ("Action", run.action),
+        ("Endpoint", run.endpoint),
+        ("Started by", run.started_by),
+        ("From", run.started_at),
+        ("To", run.finished_at or "not finished"),
+        ("Status", run.status.replace("_", " ")),
+        ("Exit code", None if run.exit_code is None else str(run.exit_code)),
+        ("Follows run", run.parent_run),
+    ]
+    yield from _table(("Run", _data(run.id)), ((key, _data(value)) for key, value in about if value))
+    if rows := breakdown(report.totals):
+        yield "\n## Totals\n"
+        # What the words mean is our own text; only the words may come from elsewhere.
+        yield from _table(("VMs", "Outcome", "Meaning"), ((str(n), _data(word), _data(text)) for n, word, text in rows))
+    yield from _list("Stops", [stop_line(stop) for stop in run.stops])
+    if report.causes:
+        yield "\n## Causes\n"
+        causes = sorted(report.causes, key=lambda cause: -cause.count)
+        rows_of_causes = ((str(cause.count), _data(cause.cause, 500), _data(_some(cause.hosts), 500)) for cause in causes)
+        yield from _table(("VMs", "Cause", "Hosts"), rows_of_causes, LONGEST_LIST, len(causes))
+    if report.hosts and run.action == "stop":
+        yield f"\n## Hosts\n\n{hosts_sentence(report.hosts)}\n"
+        hosts = (
+            (
+                _data(host.name or host.uuid),
+                _data(standing_phrase(host), 300),
+                _data(_some([left_phrase(vm) for vm in host.left_on_host or ()]), 2000),
+            )
+            for host in by_standing(report.hosts)
+        )
+        yield from _table(("Host", "Standing", "Still there"), hosts, LONGEST_LIST, len(report.hosts))
+    if len(report.waves) > 1:
+        yield "\n## Waves\n"
+        waves = (
+            (
+                _data(wave.name),
+                _data(wave.started_at),
+                _data(wave.finished_at),
+                _data(totals_phrase(wave.totals), 400),
+            )
+            for wave in report.waves
+        )
+        yield from _table(("Wave", "From", "To", "Outcomes"), waves, LONGEST_LIST, len(report.waves))
+    yield from _list("Notes", [*filter(None, [facts.check_sentence(run.action)]), *facts.notes()])
+    yield from _list("Warnings", run.warnings)
+    yield from _list("Selectors", [f"{item.where}: {counted(item.matched)}" for item in run.selectors])
+    yield from _list("Excluded by the plan", [f"{item.name or item.uuid}: {item.selector}" for item in run.excluded])
+
+
+def _vms(report: RunReport) -> Iterator[str]:
+    names = HostNames(report.hosts)
+    columns = ("VM", "UUID", "Host", "Outcome", "Why", "Evidence", "Check")
+    targets = report.totals.get("targets", 0)
+    simple = sum(report.totals.get(word, 0) for word in SIMPLE)
+    if attention := targets - simple:
+        yield "\n## VMs that are not simply stopped\n"
+        rows = (_row(vm, names) for vm in report.vms() if needs_attention(vm))
+        yield from _table(columns, rows, FULL_TABLE, attention)
+    if not simple:
+        return
+    yield "\n## All other VMs\n"
+    if targets <= FULL_TABLE:
+        yield from _table(columns, (_row(vm, names) for vm in report.vms() if not needs_attention(vm)))
+        return
+    yield from _table(("Host", "VMs", "Outcomes"), _per_host(report))
+
+
+def _per_host(report: RunReport) -> Iterator[tuple[str, str, str]]:
+    rest: dict[str, int] = {word: report.totals.get(word, 0) for word in sorted(SIMPLE)}
+    for host in report.hosts:
+        counts: dict[str, int] = {word: host.totals.get(word, 0) for word in rest}
+        for word, count in counts.items():
+            rest[word] -= count
+        yield from _counts(_data(host.name or host.uuid), counts)
+    # A VM that was stopped all along is on no host.
+    yield from _counts(NO_HOST, rest)
+
+
+def _counts(host: str, counts: dict[str, int]) -> Iterator[tuple[str, str, str]]:
+    found = [f"{count} {word}" for word, count in counts.items() if count > 0]
+    if found:
+        yield host, str(sum(count for count in counts.values() if count > 0)), ", ".join(found)
+
+
+def _row(vm: VmRecord, names: HostNames) -> tuple[str, ...]:
+    seconds = seconds_text(vm.evidence.seconds if vm.evidence else None)
+    evidence = _data(vm.evidence.text, 300) if vm.evidence else ""
+    why = explanation(vm) if vm.error is not None else reason_phrase(vm.reason)
+    return (
+        _data(vm.name),
+        _data(vm.uuid),
+        _data(names.shown(vm.host_uuid)),
+        vm.outcome or "(none)",
+        _data(why, 500),
+        f"{evidence} ({seconds} s)" if seconds else evidence,
+        "after start" if vm.check_after_start else "",
+    )
+
+
+def _table(
+    columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], limit: int | None = None, total: int = 0
+) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{' --- |' * len(columns)}"
+    yield from (f"| {' | '.join(row)} |" for row in islice(rows, limit))
+    if limit is not None and total > limit:
+        yield f"\nand {total - limit} more, in `report.json` and `report.csv`."
+
+
+def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
+    items = list(lines)
+    if items:
+        yield f"\n## {title}\n"
+        yield from (f"- {_data(line, 500)}" for line in items[:LONGEST_LIST])
+        if len(items) > LONGEST_LIST:
+            yield f"- and {len(items) - LONGEST_LIST} more"
+
+
+def _some(words: Iterable[str]) -> str:
+    items = list(words)
+    more = f", and {len(items) - 10} more" if len(items) > 10 else ""
+    return ", ".join(clip(word, 120) for word in items[:10]) + more
+
+
+def _data(text: str | None, limit: int = 120) -> str:
+    """Text from outside on one line, cut, and without a character that Markdown would act on."""
+    return _SPECIAL.sub(_neutral, clip(text, limit)) if text else ""
+
+
+def _neutral(match: re.Match[str]) -> str:
+    character = match.group()
+    return _ENTITIES.get(character, f"\\{character}")

@@ -1,0 +1,96 @@
+"""The lanes: limits hold whatever comes and goes, and nobody is left waiting while there is room."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
+from orchestrator.model.target import VmRow
+
+
+def vm(number: int, host: int | None, cluster: int = 0, storage: int = 0) -> VmRow:
+    """A VM's row with only what scheduling asks for."""
+    return VmRow(
+        uuid=f"{number:032x}",
+        name=None,
+        type="UserVm",
+        state="Running",
+        host_uuid=None if host is None else f"h{host}",
+        cluster_uuid=f"c{cluster}",
+        last_op=None,
+        storages=(f"s{storage}",),
+    )
+
+
+fleets = st.lists(st.tuples(st.none() | st.integers(0, 4), st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60)
+limits = st.builds(
+    SlotLimits,
+    total=st.integers(1, 12),
+    per_host=st.integers(1, 4),
+    per_cluster=st.none() | st.integers(1, 6),
+    per_primary_storage=st.none() | st.integers(1, 6),
+)
+
+
+@given(fleets, limits, st.integers(0, 2**32))
+def test_limits_hold_and_everybody_starts(fleet: list[tuple[int | None, int, int]], limit: SlotLimits, seed: int) -> None:
+    """No limit is ever exceeded, no free slot is left unused by a VM that fits, and every VM starts exactly once."""
+    chance = random.Random(seed)
+    slots = Slots(limit)
+    lanes = Lanes(slots)
+    rows = [vm(number, *place) for number, place in enumerate(fleet)]
+    for row in rows:
+        lanes.add(row)
+    waiting, running, started = list(rows), [], []
+    while waiting or running:
+        row = lanes.take()
+        if row is not None:
+            waiting.remove(row)
+            running.append(row)
+            started.append(row)
+            assert slots.total == len(running) <= limit.total
+            for host in {r.host_uuid for r in running} - {None}:
+                assert sum(r.host_uuid == host for r in running) <= limit.per_host
+            if limit.per_cluster is not None:
+                for cluster in {r.cluster_uuid for r in running}:
+                    assert sum(r.cluster_uuid == cluster for r in running) <= limit.per_cluster
+            if limit.per_primary_storage is not None:
+                for storage in {s for r in running for s in r.storages}:
+                    assert sum(storage in r.storages for r in running) <= limit.per_primary_storage
+            continue
+        assert not (slots.free and any(slots.place_free(r) for r in waiting)), "room was left unused"
+        assert running, "somebody waits though nothing runs"
+        done = running.pop(chance.randrange(len(running)))
+        slots.total -= 1
+        slots.take_place(done, -1)
+        lanes.done(done.host_uuid, chance.uniform(1, 60))
+    assert sorted(r.uuid for r in started) == sorted(r.uuid for r in rows)
+    assert len(lanes) == 0
+
+
+def test_the_host_with_most_work_goes_first() -> None:
+    """With equal means, the longest queue is served before the others."""
+    slots = Slots(SlotLimits(total=1, per_host=1))
+    lanes = Lanes(slots)
+    for number, host in enumerate([0, 1, 1, 1, 2, 2]):
+        lanes.add(vm(number, host))
+    first = lanes.take()
+    assert first is not None
+    assert first.host_uuid == "h1"
+
+
+def test_a_slow_host_is_noticed() -> None:
+    """After its VMs took four times as long, a host with fewer VMs comes before a quick one with more."""
+    slots = Slots(SlotLimits(total=10, per_host=5))
+    lanes = Lanes(slots)
+    for number in range(6):
+        lanes.add(vm(number, 0))
+    for number in range(10, 18):
+        lanes.add(vm(number, 1))
+    for _ in range(8):
+        lanes.done("h0", 120.0)
+        lanes.done("h1", 10.0)
+    first = lanes.take()
+    assert first is not None
+    assert first.host_uuid == "h0"
