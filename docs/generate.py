@@ -76,7 +76,8 @@ def main() -> int:
             wrong.append(f"{name} is not what the code says: run '.venv/bin/python docs/generate.py'")
     readme = README.read_text(encoding="utf-8")
     known = set(cli.list_commands(click.Context(cli)))
-    wrong += [f"README names no such command: {word}" for word in re.findall(r"^orchestrator (\w+)", readme, re.M) if word not in known]
+    named = re.findall(r"^orchestrator (\w+)", readme, re.M)
+    wrong += [f"README names a command that is none: {word}" for word in named if word not in known]
     for page in [README, *HERE.rglob("*.md")]:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not (page.parent / link).exists():

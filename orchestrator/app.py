@@ -170,7 +170,7 @@ async def run(
 def _guard_endpoint(plan_file: PlanFile, settings: ConnectionSettings) -> None:
     """The wrong node is not even asked."""
     guard, endpoint = plan_file.plan.guard, settings.base_url()
-    if guard is not None and guard.endpoint is not None and normal_endpoint(guard.endpoint) != endpoint:
+    if guard.endpoint is not None and normal_endpoint(guard.endpoint) != endpoint:
         raise RefusedError(
             f"guard.endpoint allows {guard.endpoint} only, and this is {endpoint}: use the right node, or change the plan"
         )

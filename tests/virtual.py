@@ -17,6 +17,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual_now = 1000.0
 
     def time(self) -> float:
+        """The virtual now, in seconds."""
         return self._virtual_now
 
     def _run_once(self) -> None:

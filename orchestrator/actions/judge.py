@@ -41,7 +41,8 @@ class Attempt:
     """The verdict's inventory says Stopped."""
     stopping_seen: bool = False
     ended_at: float | None = None
-    refused: bool = False
+    status: int | None = None
+    """HTTP status of a PUT that was refused at once; None where it was accepted."""
     never_arrived: bool = False
     """Proven: the node knows no such job, long before it could have forgotten it."""
 
@@ -52,7 +53,7 @@ class Attempt:
             case Verdict.OK:
                 return AttemptResult.NO_OP if self.no_op else AttemptResult.SUCCEEDED
             case Verdict.ERR:
-                return AttemptResult.REFUSED if self.refused else AttemptResult.FAILED
+                return AttemptResult.REFUSED if self.status is not None else AttemptResult.FAILED
             case Verdict.NONE:
                 return AttemptResult.LOST if self.never_arrived else AttemptResult.TIMED_OUT
             case _:
@@ -210,7 +211,7 @@ def _last(sent: Sequence[Attempt], type_: AttemptType) -> Attempt | None:
 
 
 def _nothing_done(attempt: Attempt) -> bool:
-    return attempt.verdict is Verdict.ERR and attempt.error is not None and nothing_done(attempt.error)
+    return attempt.verdict is Verdict.ERR and attempt.error is not None and nothing_done(attempt.error, attempt.status)
 
 
 def _seconds(attempt: Attempt, facts: Facts) -> float | None:

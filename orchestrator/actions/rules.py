@@ -77,20 +77,31 @@ class ErrorClass(StrEnum):
     COLD_MAY_HELP = "C"
 
 
-_AGAIN = frozenset({"ID.1001", "SYS.1009", "SYS.1010", "SYS.1011", "SYS.1012", "SYS.1015", "SYS.1016", "http.429"})
+_AGAIN = frozenset({"ID.1001", "SYS.1009", "SYS.1010", "SYS.1011", "SYS.1012", "SYS.1015", "SYS.1016"})
+_AGAIN_STATUS = "http.429"
+_NO_COLD_STATUS = frozenset({"http.400", "http.403", "http.404", "http.405", "http.500"})
+"""Answers at once that say no to the call itself, whatever their body holds."""
 _AGENT_CALL = frozenset({"SYS.1015", "SYS.1016"})
 _WRONG_STATE = "VM.1010"
 _NO_COLD = frozenset({"SYS.1003", "SYS.1006", "SYS.1007", "SYS.1017", _WRONG_STATE, "HOST.1010", "HOST.1011"})
-_NO_COLD_FAMILIES = ("ID.", "LOGIN_CONTROL.", "LICENSE.", "http.")
+_NO_COLD_FAMILIES = ("ID.", "LOGIN_CONTROL.", "LICENSE.")
 _MAYBE_DONE = frozenset({"SYS.1006", "SYS.1017"})
 
 
-def classify(error: NodeError, *, transitional: bool) -> ErrorClass:
-    """R before N before C over all codes of the chain; details never count. `transitional`: the VM's state now."""
+def classify(error: NodeError, *, transitional: bool, status: int | None = None) -> ErrorClass:
+    """R before N before C over all codes of the chain; details never count.
+
+    `transitional`: the VM's state now. `status`: the HTTP status of a PUT refused at once, None for a job's verdict.
+    """
     codes = set(error.codes())
-    if codes & _AGAIN or (_WRONG_STATE in codes and transitional):
+    at_once = f"http.{status}"
+    if at_once == _AGAIN_STATUS:
         return ErrorClass.AGAIN
-    if codes & _NO_COLD or any(code.startswith(_NO_COLD_FAMILIES) for code in codes):
+    if at_once in _NO_COLD_STATUS:
+        return ErrorClass.NO_COLD
+    if codes & (_AGAIN | {_AGAIN_STATUS}) or (_WRONG_STATE in codes and transitional):
+        return ErrorClass.AGAIN
+    if codes & (_NO_COLD | _NO_COLD_STATUS) or any(code.startswith(_NO_COLD_FAMILIES) for code in codes):
         return ErrorClass.NO_COLD
     return ErrorClass.COLD_MAY_HELP
 
@@ -100,7 +111,7 @@ def exhausted(error: NodeError) -> ErrorClass:
     return ErrorClass.COLD_MAY_HELP if set(error.codes()) & _AGENT_CALL else ErrorClass.NO_COLD
 
 
-def nothing_done(error: NodeError) -> bool:
-    """Does this error say that the stop was never begun?"""
-    known = classify(error, transitional=True) is not ErrorClass.COLD_MAY_HELP
+def nothing_done(error: NodeError, status: int | None = None) -> bool:
+    """Does this error, or the status that came at once, say that the stop was never begun?"""
+    known = classify(error, transitional=True, status=status) is not ErrorClass.COLD_MAY_HELP
     return known and not (set(error.codes()) & _MAYBE_DONE)

@@ -181,6 +181,8 @@ class StopState:
     halted: Reason | None = None
     withheld: bool = False
     unreadable_job: NodeError | None = None
+    again: bool = False
+    """The verdict was once of class R; its being transitional may have passed since."""
     reads_failed: int = 0
 
     @property
@@ -314,7 +316,8 @@ def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState,
 
 def _send(state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float) -> tuple[StopState, Step]:
     seconds = whole_seconds(timeout_seconds)
-    return replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds)), Send(type_, reason, seconds)
+    state = replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False)
+    return state, Send(type_, reason, seconds)
 
 
 # ── the PUT and its doubt ──────────────────────────────────────────────────────────────────────────────────────────
@@ -333,8 +336,8 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
     match signal.result:
         case Accepted():
             return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
-        case Refused(error=error):
-            state = _change(state, verdict=Verdict.ERR, error=error, refused=True, ended_at=signal.now)
+        case Refused(error=error, status=status):
+            state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
             return replace(state, phase=Phase.END), ReadVm()
         case Lost(error=error):
             state = _change(state, error=error)
@@ -443,8 +446,9 @@ def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, 
         return _finish(state)
     if job.verdict is Verdict.ERR:
         assert job.error is not None
-        kind = classify(job.error, transitional=state.state in TRANSITIONAL_STATES)
-        if kind is ErrorClass.AGAIN:
+        kind = classify(job.error, transitional=state.state in TRANSITIONAL_STATES, status=job.status)
+        if state.again or kind is ErrorClass.AGAIN:
+            state = replace(state, again=True)
             if state.halted is not None:
                 return _settle_mid(state, now, end)
             if now < state.grace_until:

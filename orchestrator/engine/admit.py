@@ -85,15 +85,14 @@ def guard_problems(plan: Plan, resolution: Resolution, verdicts: list[Verdict], 
     """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin."""
     problems = []
     guard, count = plan.guard, len(verdicts)
-    if guard is not None:
-        if guard.max_targets is not None and count > guard.max_targets:
-            problems.append(
-                f"{count} targets are more than guard.max_targets {guard.max_targets}: check the selectors, or raise it"
-            )
-        expect = guard.expect_targets
-        if expect is not None and not expect.min <= count <= expect.max:
-            wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
-            problems.append(f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it")
+    if guard.max_targets is not None and count > guard.max_targets:
+        problems.append(
+            f"{count} targets are more than guard.max_targets {guard.max_targets}: check the selectors, or raise it"
+        )
+    expect = guard.expect_targets
+    if expect is not None and not expect.min <= count <= expect.max:
+        wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
+        problems.append(f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it")
     if not verdicts:
         problems.append("no target matched: check the selectors in targets, and what exclude removes")
     for verdict in verdicts:

@@ -215,6 +215,8 @@ class Run:
                 self._lanes.add(verdict.target.seen.row)
         files = {"path": str(self._prepared.plan_file.path), "text": self._prepared.plan_file.text}
         await self._journal.begin(self._record, list(self._records.values()), files)
+        # They are in the journal now; a run of many thousands keeps no inventories in memory.
+        self._records = {uuid: _slim(record) for uuid, record in self._records.items()}
         self._tell("run.started", None, {"targets": len(self._records), "to_stop": len(self._lanes)})
         for record in self._records.values():
             if record.outcome is not None:
@@ -271,15 +273,16 @@ class Run:
             self._dispatcher.release(place, self._clock.now() - began)
 
     async def _settle(self, record: VmRecord) -> None:
-        """The outcome is durable before it opens a slot."""
-        self._records[record.uuid] = record
+        """The outcome is durable before it opens a slot. A record without an inventory keeps the journalled one."""
+        self._records[record.uuid] = _slim(record)
+        if record.inventory is None:
+            kept, _ = self._journal.vm(self._record.id, record.uuid)
+            record = record.model_copy(update={"inventory": kept.inventory})
         try:
             await self._journal.settle(self._record.id, record)
         except JournalWriteError as error:
             self._lose_journal(error)
             return
-        # What the report needs is in the journal now; a run of many thousands keeps no inventories in memory.
-        self._records[record.uuid] = record.model_copy(update={"inventory": None})
         self._tell_outcome(record)
 
     def _tell_outcome(self, record: VmRecord) -> None:
@@ -321,13 +324,14 @@ class Run:
 
     async def _verify_one(self, record: VmRecord, seen: Any, at: str) -> None:
         after = verified(record, seen, self._states.get(record.uuid), self._rules, at)
+        if after.outcome != record.outcome:
+            await self._settle(after)
+            return
+        self._records[record.uuid] = _slim(after)
         if after.inventory is None:
             kept, _ = self._journal.vm(self._record.id, record.uuid)
             after = after.model_copy(update={"inventory": kept.inventory})
         await self._journal.settle(self._record.id, after)
-        self._records[record.uuid] = after.model_copy(update={"inventory": None})
-        if after.outcome != record.outcome:
-            self._tell_outcome(after)
 
     def _warn(self, text: str) -> None:
         self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})
@@ -402,6 +406,10 @@ class Run:
             )
             for host, records in by_host.items()
         ]
+
+
+def _slim(record: VmRecord) -> VmRecord:
+    return record.model_copy(update={"inventory": None})
 
 
 def _first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRecord:

@@ -39,9 +39,7 @@ class _Followed:
 class Watcher:
     """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node)."""
 
-    def __init__(
-        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float, requests_per_second: float
-    ) -> None:
+    def __init__(self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float, requests_per_second: float) -> None:
         self._cloud = cloud
         self._outage = outage
         self._tasks = tasks

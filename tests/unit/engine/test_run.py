@@ -54,7 +54,7 @@ class Trial:
         self.journal = MemoryJournal()
         self.plan = plan_from_text(PLAN.format(**values), name="plan.yaml", folder=Path.cwd())
         self.events: list[Event] = []
-        self.during: list[Callable[["Trial"], object]] = []
+        self.during: list[Callable[..., object]] = []
         self.seconds = 0.0
         self.the_run: Run | None = None
 
@@ -63,9 +63,7 @@ class Trial:
         began = anyio.current_time()
         prepared = await prepare(self.plan, self.cloud, strict=False)
         now = datetime.now(UTC)
-        record = run_record(
-            prepared, run_id=new_run_id(now), started_at=now.isoformat(), started_by="t@t", tool_version="0"
-        )
+        record = run_record(prepared, run_id=new_run_id(now), started_at=now.isoformat(), started_by="t@t", tool_version="0")
         self.the_run = Run(prepared, self.cloud, self.journal, run=record, listeners=[self.events.append])
         async with anyio.create_task_group() as tasks:
             for act in self.during:

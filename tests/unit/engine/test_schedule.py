@@ -40,9 +40,11 @@ def test_limits_hold_and_everybody_starts(fleet: list[tuple[int | None, int, int
     slots = Slots(limit)
     lanes = Lanes(slots)
     rows = [vm(number, *place) for number, place in enumerate(fleet)]
-    for row in rows:
-        lanes.add(row)
-    waiting, running, started = list(rows), [], []
+    for added in rows:
+        lanes.add(added)
+    waiting = list(rows)
+    running: list[VmRow] = []
+    started: list[VmRow] = []
     while waiting or running:
         row = lanes.take()
         if row is not None:
