@@ -3,8 +3,10 @@
 import getpass
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +56,7 @@ def find_run(journal: Journal, name: str) -> RunRecord:
         raise UnknownRunError("this journal holds no run yet: make one with 'orchestrator run PLAN'")
     if name == "last":
         return runs[0]
-    found = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
+    found = [run for run in runs if run.id == name] or [run for run in runs if name and run.id.startswith(name)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -66,7 +68,10 @@ def find_run(journal: Journal, name: str) -> RunRecord:
 
 def private_file(path: Path) -> TextIO:
     """A new or emptied text file only its owner may read. Raises OSError."""
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
+    number = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    if stat.S_ISREG(os.fstat(number).st_mode) and hasattr(os, "fchmod"):
+        os.fchmod(number, 0o600)  # one that was there keeps its mode otherwise
+    return os.fdopen(number, "w", encoding="utf-8", newline="")
 
 
 @contextmanager
@@ -112,7 +117,9 @@ def client_for(plan_file: PlanFile, settings: ConnectionSettings) -> ZStackClien
     return ZStackClient(settings, requests_per_second=plan_file.plan.limits.requests_per_second)
 
 
-async def preview(plan_file: PlanFile, settings: ConnectionSettings, *, strict: bool = False) -> Preview:
+async def preview(
+    plan_file: PlanFile, settings: ConnectionSettings, *, strict: bool = False, terminal: bool = False
+) -> Preview:
     """Everything a run would do, without a change. `problems` in it are what would refuse the run.
 
     Raises UsageError, LoginError, NodeUnreachableError, PermissionDeniedError.
@@ -120,7 +127,7 @@ async def preview(plan_file: PlanFile, settings: ConnectionSettings, *, strict: 
     _guard_endpoint(plan_file, settings)
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        prepared = await prepare(plan_file, cloud, strict=strict)
+        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
         await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
         return prepared.preview
 
@@ -131,6 +138,7 @@ async def run(
     *,
     journal: Journal,
     strict: bool = False,
+    terminal: bool = False,
     earlier: Preview | None = None,
     allow_drift: int = 0,
     confirm: Callable[[Prepared], Awaitable[bool]] | None = None,
@@ -139,7 +147,8 @@ async def run(
 ) -> RunReport:
     """Run a plan to its report; the caller writes the files with `write_reports`.
 
-    `earlier`: a preview to hold the run against. `confirm`: asked before the first change; None means yes.
+    `terminal`: somebody looks, so that an empty `exclude` or `protect` only warns. `earlier`: a preview to hold the run
+    against. `confirm`: asked before the first change; None means yes.
     `listeners` makes the run's listeners from its id; `started` is handed the run, for its `interrupt` and `leave`.
     Raises RefusedError and its kin before the first change; afterwards only JournalError.
     """
@@ -147,9 +156,9 @@ async def run(
     check_report_folder(plan_file)
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        prepared = await prepare(plan_file, cloud, strict=strict)
+        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
         _refuse(prepared.preview.problems)
-        extra = _check_drift(earlier, prepared.preview, allow_drift)
+        prepared = _warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
         await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
         if confirm is not None and not await confirm(prepared):
             raise RefusedError("not confirmed: nothing was sent")
@@ -161,7 +170,6 @@ async def run(
             started_by=_who(),
             tool_version=TOOL_VERSION,
         )
-        record = record.model_copy(update={"warnings": (*record.warnings, *extra)})
         this = Run(prepared, cloud, journal, run=record, listeners=listeners(record.id))
         started(this)
         return await this.run()
@@ -174,6 +182,12 @@ def _guard_endpoint(plan_file: PlanFile, settings: ConnectionSettings) -> None:
         raise RefusedError(
             f"guard.endpoint allows {guard.endpoint} only, and this is {endpoint}: use the right node, or change the plan"
         )
+
+
+def _warned(prepared: Prepared, warnings: Sequence[str]) -> Prepared:
+    """With more warnings, for the question before the run as well as for its report."""
+    shown = prepared.preview
+    return replace(prepared, preview=shown.model_copy(update={"warnings": (*shown.warnings, *warnings)}))
 
 
 def _refuse(problems: Sequence[str]) -> None:

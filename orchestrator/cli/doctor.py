@@ -7,6 +7,8 @@ import anyio
 import click
 
 from orchestrator.cli.options import connection_options, settings_from
+from orchestrator.cli.signals import Signals
+from orchestrator.cli.streams import complain
 from orchestrator.clouds.interface import NodeAwayError
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
@@ -22,7 +24,14 @@ _SKEW = timedelta(minutes=2).total_seconds()
 def doctor(*, endpoint: str | None, ca_file: str | None, insecure: bool) -> int:
     """Check reachability, version, login, clock, time zone and permission; name the remedy of what fails."""
     settings = settings_from(endpoint, ca_file, insecure=insecure)
-    return anyio.run(_doctor, settings)
+    return anyio.run(_watched, settings)
+
+
+async def _watched(settings: ConnectionSettings) -> int:
+    async with Signals():
+        return await _doctor(settings)
+    complain("interrupted: nothing was changed")
+    return 130
 
 
 async def _doctor(settings: ConnectionSettings) -> int:

@@ -68,39 +68,48 @@ def cli() -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """The command; exits with the contract's code. No traceback reaches a user."""
-    sys.exit(execute(argv))
+    from orchestrator.cli.streams import drop, prepare_streams  # noqa: PLC0415 - as below
+
+    prepare_streams()
+    code = execute(argv)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            drop(stream)  # else the interpreter would answer 120 for it
+    sys.exit(code)
 
 
 def execute(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from orchestrator.errors import OrchestratorError  # noqa: PLC0415 - --help does without
+    from orchestrator.cli.streams import complain, drop  # noqa: PLC0415 - imports stay with those who need them
+    from orchestrator.errors import OrchestratorError  # noqa: PLC0415
 
     try:
         code = cli.main(args=argv, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("interrupted: nothing was sent", err=True)
+        complain("interrupted: nothing was sent")
         return 130
     except click.ClickException as error:
         error.show()
         return 2
     except OrchestratorError as error:
         for line in str(error).splitlines():
-            click.echo("".join(c if c.isprintable() else repr(c)[1:-1] for c in line), err=True)
+            complain(line)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 141
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        complain("interrupted")
         return 130
     except Exception as error:
         if os.environ.get("ORCHESTRATOR_DEBUG"):
             raise
         text = " ".join(str(error).split())[:200]
-        click.echo(
+        complain(
             f"a defect of this program ended the command ({type(error).__name__}: {text}); "
-            "set ORCHESTRATOR_DEBUG=1 to see where, and report it",
-            err=True,
+            "set ORCHESTRATOR_DEBUG=1 to see where, and report it"
         )
         return 70
     return code if isinstance(code, int) else 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.streams import Say, voice
 from orchestrator.settings import ConnectionSettings, connection_settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -31,12 +32,14 @@ def journal_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)  # fmt: skip
 
 
-def settings_from(endpoint: str | None, ca_file: str | None, *, insecure: bool) -> ConnectionSettings:
+def settings_from(
+    endpoint: str | None, ca_file: str | None, *, insecure: bool, say: Say | None = None
+) -> ConnectionSettings:
     """Settings from those flags over the environment. Raises UsageError."""
     settings = connection_settings(endpoint=endpoint, ca_file=ca_file, insecure=insecure or None)
     if settings.insecure:
-        click.echo(
-            "WARNING: --insecure: the node's certificate is NOT verified; whoever is in between reads the credentials",
-            err=True,
+        (say or voice(None))(
+            "warning",
+            "--insecure: the node's certificate is NOT verified; whoever is in between reads the credentials",
         )
     return settings

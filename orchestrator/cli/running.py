@@ -1,7 +1,7 @@
 """`run` and `preview`: the commands that ask the node."""
 
 import json
-import signal
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 from orchestrator import app
 from orchestrator.cli.options import connection_options, journal_option, settings_from
+from orchestrator.cli.signals import Signals
+from orchestrator.cli.streams import Say, complain, drop, interactive, unbreakable, voice
 from orchestrator.engine.admit import Kind
 from orchestrator.engine.preview import Preview
-from orchestrator.engine.run import Prepared, Run
-from orchestrator.errors import RefusedError, UsageError
+from orchestrator.engine.run import Prepared
+from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
 from orchestrator.observe.logs import log_listener
@@ -25,7 +27,7 @@ from orchestrator.observe.progress import Progress, safe
 from orchestrator.plan.load import PlanFile, load_plan
 from orchestrator.reports import RENDERERS
 
-_ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+LEFT_EARLY = 130
 
 
 @click.command()
@@ -52,7 +54,7 @@ _ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
     type=click.Choice(["console", "json"]),
     help="Every event as a log line instead of progress.",
 )
-@click.option("--no-color", is_flag=True, envvar="NO_COLOR", help="No colours [env: NO_COLOR].")
+@click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR].")
 @journal_option
 @connection_options
 def run(
@@ -64,42 +66,49 @@ def run(
 
     Example: orchestrator run plans/rack.yaml --yes
     """
-    plan_file = load_plan(plan)
-    interactive = sys.stdin.isatty() and sys.stdout.isatty()
-    if not yes and not interactive:
-        raise UsageError("without a terminal nobody can confirm: add --yes once you have seen 'orchestrator preview'")
-    settings = settings_from(endpoint, ca_file, insecure=insecure)
-    settings.base_url(), settings.credential_kind()
-    earlier = _read_preview(preview_file) if preview_file is not None else None
-    for warning in plan_file.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    color = not no_color and sys.stderr.isatty()
+    say = voice(log_format)
+    try:
+        plan_file = load_plan(plan)
+        attended = interactive()
+        if not yes and not attended:
+            raise UsageError("without a terminal nobody can confirm: add --yes once you have seen 'orchestrator preview'")
+        settings = settings_from(endpoint, ca_file, insecure=insecure, say=say)
+        settings.base_url(), settings.credential_kind()
+        earlier = _read_preview(preview_file) if preview_file is not None else None
+        for warning in plan_file.warnings:
+            say("warning", str(warning))
+        color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
 
-    def listeners(run_id: str) -> Sequence[Listener]:
-        if quiet:
-            return ()
-        if log_format is not None:
-            return (log_listener(sys.stderr, log_format, color=color, run_id=run_id),)
-        click.echo(f"run {run_id}", err=True)
-        return (Progress(lambda line: click.echo(line, err=True)),)
+        def listeners(run_id: str) -> Sequence[Listener]:
+            if quiet:
+                return ()
+            if log_format is not None:
+                return (unbreakable(log_listener(sys.stderr, log_format, color=color, run_id=run_id)),)
+            complain(f"run {run_id}")
+            return (unbreakable(Progress(lambda line: click.echo(line, err=True))),)
 
-    async def go() -> int:
-        opened = app.open_journal(journal)
-        try:
-            async with Signals() as signals:
-                report = await app.run(
-                    plan_file, settings, journal=opened, strict=strict, earlier=earlier, allow_drift=allow_drift,
-                    confirm=None if yes else _confirm, listeners=listeners, started=signals.take,
-                )  # fmt: skip
-            if signals.early:
-                click.echo("interrupted before the first change: nothing was sent", err=True)
-                return 130
-            return _tell(report, plan_file)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await opened.close()
+        async def go() -> int:
+            opened = app.open_journal(journal)
+            try:
+                async with Signals() as signals:
+                    report = await app.run(
+                        plan_file, settings, journal=opened, strict=strict, earlier=earlier, allow_drift=allow_drift,
+                        terminal=attended, confirm=None if yes else _confirm, listeners=listeners, started=signals.take,
+                    )  # fmt: skip
+                if signals.early:
+                    say("info", "interrupted before the first change: nothing was sent")
+                    return LEFT_EARLY
+                return _tell(report, plan_file, say)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await opened.close()
 
-    return anyio.run(go)
+        return anyio.run(go)
+    except OrchestratorError as error:
+        if log_format != "json":
+            raise
+        say("error", str(error))
+        return error.exit_code
 
 
 @click.command()
@@ -120,7 +129,9 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
     plan_file = load_plan(plan)
     settings = settings_from(endpoint, ca_file, insecure=insecure)
     settings.base_url(), settings.credential_kind()
-    shown = anyio.run(lambda: app.preview(plan_file, settings, strict=strict))
+    shown = anyio.run(
+        lambda: app.preview(plan_file, settings, strict=strict, terminal=sys.stdin.isatty() and sys.stdout.isatty())
+    )
     for line in _preview_lines(shown):
         click.echo(line)
     if out is not None:
@@ -136,46 +147,21 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
     return 0
 
 
-class Signals:
-    """The first signal ends all sending, the second leaves at once; before the run begins, the first leaves."""
-
-    def __init__(self) -> None:
-        self.early = False
-        self._run: Run | None = None
-        self._tasks = anyio.create_task_group()
-        self._seen = 0
-
-    async def __aenter__(self) -> "Signals":
-        await self._tasks.__aenter__()
-        await self._tasks.start(self._listen)
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        self._tasks.cancel_scope.cancel()
-        return bool(await self._tasks.__aexit__(kind, error, trace))  # type: ignore[arg-type]
-
-    def take(self, run: Run) -> None:
-        """From now on signals go to this run."""
-        self._run = run
-
-    async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*_ENDINGS) as signals:
-            task_status.started()
-            async for _ in signals:
-                self._seen += 1
-                if self._run is None:
-                    self.early = True
-                    self._tasks.cancel_scope.cancel()
-                elif self._seen == 1:
-                    self._run.interrupt()
-                else:
-                    self._run.leave()
-
-
-def _tell(report: RunReport, plan_file: PlanFile) -> int:
-    RENDERERS["text"].render(report, sys.stdout)
-    for path in app.write_reports(report, plan_file.plan.report.formats, plan_file.plan.report.directory):
-        click.echo(f"report: {path}")
+def _tell(report: RunReport, plan_file: PlanFile, say: Say) -> int:
+    """The files first: whoever reads the terminal may be gone. Nothing here changes what became of the run."""
+    options = plan_file.plan.report
+    try:
+        paths = app.write_reports(report, options.formats, options.directory)
+    except RefusedError as error:
+        paths = []
+        again = f"orchestrator report {report.run.id} --format json -o FILE"
+        say("error", f"{error}; the run itself is over and in the journal, '{again}' renders it again")
+    try:
+        RENDERERS["text"].render(report, sys.stdout)
+        for path in paths:
+            click.echo(f"report: {path}")
+    except OSError:
+        drop(sys.stdout)
     code = report.run.exit_code
     return 1 if code is None else code
 

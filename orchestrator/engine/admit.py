@@ -81,8 +81,13 @@ def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> s
     return ""
 
 
-def guard_problems(plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, strict: bool) -> list[str]:
-    """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin."""
+def guard_problems(
+    plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, strict: bool, terminal: bool
+) -> list[str]:
+    """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin.
+
+    Where nobody looks (`terminal` false), a protection that protects nothing refuses as `strict` does.
+    """
     problems = []
     guard, count = plan.guard, len(verdicts)
     if guard.max_targets is not None and count > guard.max_targets:
@@ -102,10 +107,11 @@ def guard_problems(plan: Plan, resolution: Resolution, verdicts: list[Verdict], 
                 f"{name or 'VM'} ({verdict.target.uuid}) must not be stopped: {verdict.why}; "
                 "exclude it, or take it off the plan"
             )
-    if strict:
+    if strict or not terminal:
         problems += [
             f"{selector} matches nothing on the node: correct it, or add may_be_empty: true"
             for selector in resolution.empty_selectors
         ]
+    if strict:
         problems += [f"--strict refuses a warning: {warning}" for warning in resolution.warnings]
     return problems

@@ -55,6 +55,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
     ha_levels = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
     warnings = [str(problem) for problem in plan_file.warnings]
     warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
+    warnings += [f"{selector} matches nothing on the node" for selector in (*empty, *unprotected)]
     return Resolution(
         facts=facts,
         targets=targets,

@@ -65,8 +65,8 @@ class JournalLostError(JournalError):
     exit_code = 4
 
 
-async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool) -> Prepared:
-    """Resolve and admit; `strict`: warnings about the plan refuse too.
+async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool, terminal: bool = False) -> Prepared:
+    """Resolve and admit. `strict`: warnings about the plan refuse too; `terminal`: somebody sees them.
 
     Raises NodeUnreachableError, UsageError, LoginError.
     """
@@ -74,7 +74,7 @@ async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool) -> Prepare
     resolution = await resolve(plan_file, cloud)
     endpoint = resolution.facts.endpoint
     verdicts = admit(resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint))
-    problems = guard_problems(plan, resolution, verdicts, strict=strict)
+    problems = guard_problems(plan, resolution, verdicts, strict=strict, terminal=terminal)
     rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
     worst = rules.timeout_of(rules.type) + rules.margin_seconds
     if rules.fallback_on:

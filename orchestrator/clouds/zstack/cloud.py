@@ -168,8 +168,8 @@ class ZStackCloud:
             params = query.encode([f"tag~={_HA_TAG}%", f"resourceUuid?={','.join(chunk)}"], sort="+uuid", limit=1000)
             try:
                 rows = await self._rows("/v1/system-tags", params)
-            except QueryRefusedError:
-                return levels
+            except (QueryRefusedError, NodeAwayError):
+                return levels  # a warning less; nothing rests on it
             for row in rows:
                 tag, uuid = text_or_none(row, "tag"), text_or_none(row, "resourceUuid")
                 if tag and uuid and tag.startswith(_HA_TAG):

@@ -1,0 +1,57 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first ends all sending, the second leaves at once."""
+
+import signal
+from types import TracebackType
+
+import anyio
+import anyio.abc
+
+from orchestrator.engine.run import Run
+
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Signals:
+    """While a body runs: before a run begins, the first signal cancels the body, so that it logs out and `early` is set.
+
+    Once a run is handed over, the first signal is its `interrupt` and the second its `leave`.
+    """
+
+    def __init__(self) -> None:
+        self.early = False
+        self._run: Run | None = None
+        self._tasks = anyio.create_task_group()
+        self._body = anyio.CancelScope()
+        self._seen = 0
+
+    async def __aenter__(self) -> "Signals":
+        await self._tasks.__aenter__()
+        await self._tasks.start(self._listen)
+        self._body.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        # The body's own error goes on as it is: handed to the task group, it would come out wrapped in a group.
+        swallowed = bool(self._body.__exit__(kind, error, trace))
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+        return swallowed
+
+    def take(self, run: Run) -> None:
+        """From now on signals go to this run."""
+        self._run = run
+
+    async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(*_ENDINGS) as signals:
+            task_status.started()
+            async for _ in signals:
+                self._seen += 1
+                if self._run is None:
+                    self.early = True
+                    self._body.cancel()
+                elif self._seen == 1:
+                    self._run.interrupt()
+                else:
+                    self._run.leave()

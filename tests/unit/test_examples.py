@@ -1,0 +1,31 @@
+"""What we ship as examples is usable as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.plan.load import load_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = sorted((ROOT / "plans").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_every_example_plan_is_valid(path: Path) -> None:
+    """It loads, without a warning, and its first line says when to use it."""
+    assert load_plan(path).warnings == ()
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_there_is_an_example() -> None:
+    """The test above looked at something."""
+    assert PLANS
+
+
+def test_public_names_are_sorted_and_importable() -> None:
+    """Everything in `__all__` exists, and the list is sorted."""
+    import orchestrator
+
+    assert list(orchestrator.__all__) == sorted(orchestrator.__all__)
+    for name in orchestrator.__all__:
+        assert getattr(orchestrator, name) is not None
