@@ -46,10 +46,12 @@ def check_plan(root: Node, known: list[tuple[Place | None, str]]) -> Checked:
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             path = detail["loc"]
-            if any(path[: len(wrong)] == wrong for wrong in bad):
+            if any(path[: len(wrong)] == wrong for wrong in bad) or _only_follows(detail["type"], path, checked.places):
                 continue
             bad.add(path)
-            checked.problems.append(explain(detail, checked.places))
+            problem = explain(detail, checked.places)
+            if problem[0] not in told or detail["type"] in ("missing", "extra_forbidden"):
+                checked.problems.append(problem)
     for section in SECTIONS:
         node = checked.places[section].node if section in checked.places else None
         if isinstance(node, Mapping):
@@ -76,10 +78,19 @@ def _misplaced(places: dict[Path, Located]) -> Iterator[tuple[Path, tuple[Place,
             yield (
                 path,
                 (
-                    spot.node.place if path else spot.key_place,
+                    # An empty value begins where the parser stopped looking for it, which may be lines further down.
+                    spot.node.place if spot.node.text else spot.key_place,
                     f"`{dotted(path)}`: found nothing; write a value, or leave the key out",
                 ),
             )
+
+
+def _only_follows(kind: str, path: Path, places: dict[Path, Located]) -> bool:
+    """Whether a list is only called too short because its items are wrong, which is told of each."""
+    if kind != "too_short":
+        return False
+    node = places[path].node
+    return isinstance(node, Listing) and bool(node.items)
 
 
 def _data(node: Node, path: Path) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from orchestrator.plan.wording import shown
+from orchestrator.plan.wording import shown, visible
 
 COMPARISONS: Final = ("!=", ">=", "<=", "!?=", "?=", "!~=", "~=", "=", ">", "<")
 NULL_TESTS: Final = ("is null", "not null")
@@ -69,7 +69,7 @@ def parse_condition(text: str) -> Condition:
             f"found {shown(text)}; a value is missing after `{operator}`. For fields without a value write `{field} is null`"
         )
     if value.startswith("=") and operator == "=":
-        raise ConditionError(f"found {shown(text)}; write one `=`: `{field}={value.lstrip('=')[:LONGEST]}`")
+        raise ConditionError(f"found {shown(text)}; write one `=`: `{field}={visible(value.lstrip('='))}`")
     return Condition(field, operator, value)
 
 
@@ -83,13 +83,13 @@ def condition_warnings(condition: Condition) -> tuple[str, ...]:
     if operator in ("~=", "!~=") and not {"%", "_"} & set(value):
         found.append(
             f"`{operator}` has no implicit wildcard, so {shown(value)} matches only itself; "
-            f"write `%` where anything may stand: `{field}{operator}%{value[:40]}%`"
+            f"write `%` where anything may stand: `{field}{operator}%{visible(value)}%`"
         )
     if operator == "=" and value.startswith(("~", "?", "!")):
         found.append(f"the value {shown(value)} begins with `{value[0]}`; the operator is written `{value[0]}=`")
     if operator not in NULL_TESTS and value != value.strip():
         found.append(
-            f"the node keeps the blanks around the value {shown(value)}; write `{field}{operator}{value.strip()[:40]}`"
+            f"the node keeps the blanks around the value {shown(value)}; write `{field}{operator}{visible(value.strip())}`"
         )
     return tuple(found)
 
@@ -118,12 +118,12 @@ def _refuse_wrong_split(text: str, operator: str, field: str) -> None:
     meant = text[: leftmost.start()].strip()
     raise ConditionError(
         f"found {shown(text)}; the node searches for `{operator}` before `{leftmost[0]}`, wherever it stands, and would "
-        f"take {shown(field)} for the field name. The value cannot be written in a condition: use `{meant}~=` with `_` in "
-        "place of the signs, or name the VMs by `uuids`"
+        f"take {shown(field)} for the field name. The value cannot be written in a condition: use `{visible(meant)}~=` "
+        "with `_` in place of the signs, or name the VMs by `uuids`"
     )
 
 
 def _strange_field(text: str, field: str, operator: str) -> str:
     if operator == "not null" and field.endswith(" is"):
-        return f"found {shown(text)}; write `{field.removesuffix(' is').strip()} not null`, without `is`"
+        return f"found {shown(text)}; write `{visible(field.removesuffix(' is').strip())} not null`, without `is`"
     return f"found {shown(text)}; {shown(field)} is no field name: letters, digits and `_`, joined with dots"

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from decimal import Decimal
+from itertools import combinations
 
 from orchestrator.plan.wording import shown
 
@@ -50,15 +51,15 @@ def parse_duration(text: str) -> timedelta:
 def format_duration(duration: timedelta) -> str:
     """The shortest spelling that `parse_duration` reads back as the same duration; `0s` for zero.
 
-    Among equally short ones the one without a decimal point wins, then the one with the longest units.
+    Among equally short ones the one without a decimal point wins, then the one with the fewest units.
     """
     if duration < timedelta(0):
         raise ValueError("a duration cannot be negative")
     microseconds = duration // timedelta(microseconds=1)
     if microseconds == 0:
         return "0s"
-    spellings = [_in_one_unit(microseconds, unit) for unit in _UNITS]
-    spellings += [_in_units(microseconds, last) for last in _UNITS]
+    choices = (units for count in range(1, 5) for units in combinations(_UNITS, count))
+    spellings = (_in_units(microseconds, units) for units in choices)
     exact = [spelling for spelling in spellings if _microseconds(spelling) == microseconds]
     return min(exact, key=lambda spelling: (len(spelling), "." in spelling))
 
@@ -87,19 +88,12 @@ def _plain(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _in_one_unit(microseconds: int, unit: str) -> str:
-    return f"{_plain(Decimal(microseconds) / _UNITS[unit])}{unit}"
-
-
-def _in_units(microseconds: int, last: str) -> str:
-    """Hours, minutes and so on down to `last`, which takes what is left as a decimal."""
+def _in_units(microseconds: int, units: tuple[str, ...]) -> str:
+    """As many as possible of each unit in turn; the last takes what is left, as a decimal where need be."""
     parts, left = [], microseconds
-    for unit, size in _UNITS.items():
-        if unit == last:
-            if left:
-                parts.append(_in_one_unit(left, unit))
-            break
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    for unit in units[:-1]:
+        count, left = divmod(left, _UNITS[unit])
+        parts.append(f"{count}{unit}" if count else "")
+    last = units[-1]
+    parts.append(f"{_plain(Decimal(left) / _UNITS[last])}{last}" if left else "")
+    return "".join(parts)

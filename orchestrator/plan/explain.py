@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.plan.conditions import OPERATORS, ConditionError
 from orchestrator.plan.model import Guard, Limits, Plan, ReportOptions, Selection, StopOptions, Verify
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar
-from orchestrator.plan.wording import closest, listed, shown
+from orchestrator.plan.wording import closest, listed, shown, visible
 
 SECTIONS: dict[Path, type[BaseModel]] = {
     (): Plan,
@@ -39,8 +39,12 @@ def explain(error: ErrorDetails, places: dict[Path, Located]) -> tuple[Place, st
 
 def dotted(path: Path) -> str:
     """The path as people write it: `targets.where[0][1]`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{_key_name(step)}" for step in path)
     return text.removeprefix(".")
+
+
+def _key_name(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", key) else shown(key)
 
 
 def found(node: Node) -> str:
@@ -66,7 +70,6 @@ def _inside(path: Path) -> str:
 
 def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
     context: dict[str, Any] = error.get("ctx", {})
-    limits = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le"}
     match error["type"]:
         case "value_error":
             message = str(context["error"])
@@ -75,7 +78,7 @@ def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
             return _enumeration(node, re.findall(r"'([^']*)'", context["expected"]))
         case "string_type":
             if isinstance(node, Scalar):
-                return f'{found(node)}; a text is expected, so quote it: "{node.text[:60]}"'
+                return f'{found(node)}; a text is expected, so quote it: "{visible(node.text)}"'
             return f"{found(node)}; a text is expected"
         case "bool_type":
             return f"{found(node)}; `true` or `false` is expected, without quotes"
@@ -86,27 +89,19 @@ def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
         case "tuple_type":
             group = isinstance(node, Scalar) and path[-2:-1] == ("where",)
             shape = "a group in brackets of its own is expected" if group else "a list is expected"
-            shape += f': ["{node.text[:60]}"]' if isinstance(node, Scalar) and node.text else ""
+            shape += f': ["{visible(node.text)}"]' if isinstance(node, Scalar) and node.text else ""
             return f"{found(node)}; {shape}"
         case "too_short":
             thing = "a condition" if isinstance(path[-1], int) else "a group of conditions"
             return f"found an empty list; {thing} like `cluster.name=rack-12` is expected"
-        case "greater_than_equal" | "greater_than":
-            return f"{found(node)}; it must be {_at_least(error['type'], context[limits[error['type']]])}"
+        case "greater_than_equal":
+            return f"{found(node)}; it must be at least {context['ge']}"
         case "less_than_equal":
             return f"{found(node)}; it must be at most {context['le']}"
+        case "model_type" | "dict_type":
+            return f"{found(node)}; a mapping with keys is expected"
         case _:
-            return f"{found(node)}; {_kind(error)}"
-
-
-def _at_least(kind: str, bound: float) -> str:
-    return f"more than {bound:g}" if kind == "greater_than" else f"at least {bound:g}"
-
-
-def _kind(error: ErrorDetails) -> str:
-    if error["type"] in ("model_type", "dict_type"):
-        return "a mapping with keys is expected"
-    return error["msg"]
+            return f"{found(node)}; {error['msg']}"
 
 
 def _enumeration(node: Node, words: list[str]) -> str:
@@ -144,5 +139,5 @@ def _split_hint(error: ErrorDetails, node: Node, path: Path, places: dict[Path, 
             break
         pieces.insert(0, item.text)
         if item is not node and any(operator in item.text for operator in OPERATORS):
-            return f'. It looks split off from the condition before it: quote the condition: "{",".join(pieces)[:80]}"'
+            return f'. It looks split off from the condition before it: quote the condition: "{visible(",".join(pieces))}"'
     return "" if isinstance(node, Scalar) else ". Signs such as `{`, `[` and `: ` have a meaning here: quote the condition"

@@ -5,11 +5,10 @@ Every check raises ValueError with the whole message: what was found and what wo
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from orchestrator.plan.conditions import parse_condition
 from orchestrator.plan.durations import LONGEST, PATTERN, format_duration, parse_duration
@@ -89,8 +88,8 @@ def _endpoint(value: str) -> str:
 class Expect(Section):
     """How many targets a plan expects, both ends included; equal ends for an exact count."""
 
-    min: Annotated[int, Ge(0)]
-    max: Annotated[int, Ge(0)]
+    min: Annotated[int, Field(ge=0)]
+    max: Annotated[int, Field(ge=0)]
 
 
 def _expect(value: object) -> object:
@@ -120,23 +119,20 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["90s", "5m", "1h30m"]}),
 ]
-Count = Annotated[int, Ge(1), Le(MOST)]
-Rate = Annotated[float, Gt(0), Ge(0.01), Le(100_000)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Rate = Annotated[float, Field(ge=0.01, le=100_000)]
 Line = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
 Prose = Annotated[str, AfterValidator(_prose)]
 Tag = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
 SystemTag = Annotated[Tag, AfterValidator(_system_tag), WithJsonSchema({"type": "string", "minLength": 1})]
 Uuid = Annotated[str, AfterValidator(normalise_uuid), WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f-]{32,36}$"})]
 ConditionText = Annotated[str, AfterValidator(_condition), WithJsonSchema({"type": "string", "minLength": 3})]
-Group = Annotated[tuple[ConditionText, ...], MinLen(1)]
-Endpoint = Annotated[str, AfterValidator(_endpoint), WithJsonSchema({"type": "string", "pattern": "^https?://[^@?#]+$"})]
+Group = Annotated[tuple[ConditionText, ...], Field(min_length=1)]
+Endpoint = Annotated[
+    str, AfterValidator(_endpoint), WithJsonSchema({"type": "string", "pattern": "^https?://[^@/?#\\s]+(/[^?#\\s]*)?$"})
+]
 ExpectedTargets = Annotated[
     Expect,
     BeforeValidator(_expect),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^[0-9]+\.\.[0-9]+$"}]}),
 ]
-
-
-def choices(annotation: Any) -> tuple[str, ...]:
-    """The words a Literal allows."""
-    return tuple(annotation.__args__)

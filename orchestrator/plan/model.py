@@ -54,6 +54,6 @@ class Plan(Section):
     guard: Guard = Guard()
     """What refuses a run before its first change."""
     verify: Verify = Verify()
-    """The second look at what was stopped."""
+    """When everything that was stopped is read again."""
     report: ReportOptions = ReportOptions()
-    """What is written when the run ends."""
+    """Which reports are written, and where."""

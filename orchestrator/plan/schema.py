@@ -5,11 +5,13 @@ between keys.
 """
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from orchestrator.plan.durations import format_duration
 from orchestrator.plan.model import Plan
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,6 +23,9 @@ class _PlanSchema(GenerateJsonSchema):
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         if schema.get("default", ...) is None:
             return self.generate_inner(schema["schema"])
@@ -30,7 +35,7 @@ class _PlanSchema(GenerateJsonSchema):
 def plan_schema() -> dict[str, object]:
     """The schema of a plan file, with a title, a description and the default of each key."""
     schema: dict[str, Any] = Plan.model_json_schema(schema_generator=_PlanSchema)
-    _unwrap(schema)
+    _polish(schema)
     definitions = schema["$defs"]
     definitions["Selection"]["anyOf"] = [{"required": [key]} for key in ("uuids", "uuid_files", "where")]
     targets = copy.deepcopy(definitions["Selection"])
@@ -40,13 +45,17 @@ def plan_schema() -> dict[str, object]:
     return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
 
 
-def _unwrap(node: Any) -> None:
-    """Remove the defaults of whole sections and of required-when-written lists: they only repeat or contradict."""
+def _polish(node: Any) -> None:
+    """Make each key ready for an editor's tooltip; remove defaults of whole sections and empty lists, which say nothing."""
     if isinstance(node, dict):
         if "$ref" in node or node.get("default") == []:
             node.pop("default", None)
+        if isinstance(node.get("description"), str):
+            node["description"] = " ".join(node["description"].split())
+        for key, value in node.get("properties", {}).items():
+            value.setdefault("title", key.replace("_", " ").title())
         for value in node.values():
-            _unwrap(value)
+            _polish(value)
     elif isinstance(node, list):
         for value in node:
-            _unwrap(value)
+            _polish(value)

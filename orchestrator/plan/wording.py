@@ -9,16 +9,18 @@ LONGEST_SHOWN = 60
 
 def shown(text: str) -> str:
     """The text in double quotes, shortened when long, with control and invisible characters made visible."""
-    if len(text) > LONGEST_SHOWN:
-        half = LONGEST_SHOWN // 2
-        text = f"{text[:half]}…{text[-half // 2 :]}"
-    return '"' + "".join(_visible(character) for character in text) + '"'
+    return f'"{visible(text)}"'
 
 
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+def visible(text: str, longest: int = LONGEST_SHOWN) -> str:
+    """The same without quotes, for text that a message suggests; `longest` counts characters."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}…{text[-longest // 4 :]}"
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

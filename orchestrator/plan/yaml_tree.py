@@ -5,6 +5,7 @@ counted before they multiply, and every problem keeps its place.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -31,11 +32,22 @@ from orchestrator.plan.tree import (
     number_problem,
     text_problem,
 )
-from orchestrator.plan.wording import shown
+from orchestrator.plan.wording import shown, visible
 from orchestrator.plan.yaml_scalars import plain_value
 
 MOST_ALIASED = 10_000
 """Values that aliases may repeat in one file. Nested aliases double with each level; this stops them early."""
+
+
+_TOO_DEEP = f"nested more than {DEEPEST} levels deep; a plan needs six"
+
+
+class _Anchored(NamedTuple):
+    """What an alias repeats: `size` values on `height` levels."""
+
+    node: Node
+    size: int
+    height: int
 
 
 class _GiveUpError(Exception):
@@ -49,11 +61,15 @@ class _GiveUpError(Exception):
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping whose end has not come yet. `key` is the mapping's key that waits for its value."""
+    """A list or mapping whose end has not come yet.
+
+    `size` counts its values, `height` its levels so far; `key` is the mapping's key that waits for its value.
+    """
 
     node: Listing | Mapping
     anchor: str | None
     size: int = 1
+    height: int = 1
     key: tuple[str | None, Place] | None = None
     seen: dict[str, Place] = field(default_factory=dict)
 
@@ -71,7 +87,7 @@ def parse_yaml(text: str) -> Parsed:
         builder.parsed.problems.append(_syntax_problem(error, text, builder.lines))
         builder.parsed.root = None
     except Exception as error:  # the parser lets ValueError, OverflowError and such through for odd escapes
-        builder.parsed.problems.append((builder.last, f"not valid YAML near here: {str(error).splitlines()[0][:200]}"))
+        builder.parsed.problems.append((builder.last, f"not valid YAML near here: {visible(str(error), 200)}"))
         builder.parsed.root = None
     return builder.parsed
 
@@ -84,7 +100,7 @@ class _Builder:
         self.parsed = Parsed()
         self.last = Place(1, 1)
         self._open: list[_Open] = []
-        self._anchors: dict[str, tuple[Node, int] | None] = {}
+        self._anchors: dict[str, _Anchored | None] = {}
         self._aliased = 0
         self._documents = 0
 
@@ -98,8 +114,8 @@ class _Builder:
                 self._refuse_tag(event, place)
                 scalar = self._scalar(event, place)
                 if event.anchor:
-                    self._anchors[event.anchor] = (scalar, 1)
-                self._add(scalar, 1)
+                    self._anchors[event.anchor] = _Anchored(scalar, 1, 0)
+                self._add(scalar, 1, 0)
             case AliasEvent():
                 self._alias(str(event.anchor), place)
             case CollectionStartEvent():
@@ -108,8 +124,8 @@ class _Builder:
             case CollectionEndEvent():
                 done = self._open.pop()
                 if done.anchor:
-                    self._anchors[done.anchor] = (done.node, done.size)
-                self._add(done.node, done.size)
+                    self._anchors[done.anchor] = _Anchored(done.node, done.size, done.height)
+                self._add(done.node, done.size, done.height)
             case _:
                 pass
 
@@ -144,27 +160,30 @@ class _Builder:
         known = self._anchors[name]
         if known is None:
             raise _GiveUpError(place, f"the alias {shown('*' + name)} stands inside what it repeats; write the values out")
-        node, size = known
+        node, size, height = known
         self._aliased += size
+        if len(self._open) + height > DEEPEST:
+            raise _GiveUpError(place, _TOO_DEEP)
         if self._aliased > MOST_ALIASED:
             raise _GiveUpError(place, f"aliases repeat more than {MOST_ALIASED} values; write the values out")
-        self._add(node if not isinstance(node, Scalar) else Scalar(node.value, node.text, node.quoted, place), size)
+        self._add(node if not isinstance(node, Scalar) else Scalar(node.value, node.text, node.quoted, place), size, height)
 
     def _descend(self, event: CollectionStartEvent, place: Place) -> None:
         if len(self._open) >= DEEPEST:
-            raise _GiveUpError(place, f"nested more than {DEEPEST} levels deep; a plan needs six")
+            raise _GiveUpError(place, _TOO_DEEP)
         flow = bool(event.flow_style)
         node = Mapping([], flow, place) if isinstance(event, MappingStartEvent) else Listing([], flow, place)
         if event.anchor:
             self._anchors[event.anchor] = None
         self._open.append(_Open(node, event.anchor))
 
-    def _add(self, node: Node, size: int) -> None:
+    def _add(self, node: Node, size: int, height: int) -> None:
         if not self._open:
             self.parsed.root = node
             return
         parent = self._open[-1]
         parent.size += size
+        parent.height = max(parent.height, height + 1)
         if isinstance(parent.node, Listing):
             parent.node.items.append(node)
         elif parent.key is None:
@@ -198,7 +217,7 @@ def _syntax_problem(error: MarkedYAMLError, text: str, lines: Lines) -> tuple[Pl
         return lines.place(position), "found a tab; YAML is indented with spaces"
     what = ", ".join(str(part) for part in (error.problem, error.context) if part)
     hint = _remedy(what)
-    return lines.place(position), f"not valid YAML: {what[:200]}{hint}"
+    return lines.place(position), f"not valid YAML: {visible(what, 200)}{hint}"
 
 
 def _remedy(problem: str) -> str:
