@@ -1,15 +1,29 @@
 """Connection settings from flags and environment (`interface.md` 1)."""
 
 import ipaddress
+import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import UsageError
 
+_HOST = re.compile(r"[^\s:/?#@\\\[\]]+|\[?[0-9a-fA-F:.]*:[0-9a-fA-F:.]*\]?")
+
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, without a say in whom we trust: `--insecure` and `--ca-file` are flags alone."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The variable's value, its name, and whether it is JSON."""
+        if field_name in {"ca_file", "insecure"}:
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
 
 
 class ConnectionSettings(BaseSettings):
@@ -19,18 +33,32 @@ class ConnectionSettings(BaseSettings):
     Exactly one credential: a session, an access key with its secret, or an account with its password.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ZSTACK_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="ZSTACK_", frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    endpoint: str | None = None
-    host: str | None = None
+    endpoint: str | None = Field(default=None, repr=False)  # may hold user info until it is refused
+    host: str | None = Field(default=None, repr=False)
     port: Port = 8080
     session_id: SecretStr | None = None
     access_key_id: str | None = None
     access_key_secret: SecretStr | None = None
     account_name: str | None = None
     account_password: SecretStr | None = None
-    ca_file: str | None = Field(default=None, validation_alias="ca_file")
-    insecure: bool = Field(default=False, validation_alias="insecure")
+    ca_file: str | None = None
+    insecure: bool = False
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was given, then the environment; no file."""
+        return init_settings, _Environment(settings_cls)
 
     def base_url(self) -> str:
         """The configured base, without a slash at its end. Raises UsageError with the remedy."""
@@ -41,7 +69,9 @@ class ConnectionSettings(BaseSettings):
                 "no management node is named: give --endpoint URL, or set ZSTACK_ENDPOINT "
                 "(e.g. http://mn.example:8080/zstack) or ZSTACK_HOST"
             )
-        host = self.host
+        host = self.host.strip()
+        if not _HOST.fullmatch(host):
+            raise UsageError("ZSTACK_HOST is not a host name or address: for a whole URL set ZSTACK_ENDPOINT")
         try:
             if ipaddress.ip_address(host).version == 6:
                 host = f"[{host}]"
@@ -77,17 +107,17 @@ def normal_endpoint(url: str) -> str:
 
     The URL is not echoed where it may hold a password.
     """
+    if "@" in url:
+        raise UsageError("the endpoint holds a user name: leave it out and set the credential in the environment")
     try:
         parts = urlsplit(url.strip())
         port = parts.port
-    except ValueError as error:
-        raise UsageError("the endpoint is not a URL: write it like http://mn.example:8080/zstack") from error
-    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
-        raise UsageError("the endpoint holds a user name: leave it out and set the credential in the environment")
+    except ValueError:
+        raise UsageError("the endpoint is not a URL: write it like http://mn.example:8080/zstack") from None
     if parts.scheme.lower() not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"the endpoint {url!r} is not an http or https URL: write it like http://mn.example:8080/zstack")
     if parts.query or parts.fragment:
-        raise UsageError(f"the endpoint {url!r} has a query or fragment: leave out all after the context path")
+        raise UsageError("the endpoint has a query or fragment: leave out all after the context path")
     if any(character.isspace() or not character.isprintable() for character in url.strip()):
         raise UsageError("the endpoint holds white space or control characters: remove them")
     host = parts.hostname.lower()

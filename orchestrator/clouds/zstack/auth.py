@@ -124,7 +124,7 @@ class AccessKey:
     """
 
     def __init__(self, key_id: str, secret: str, now: Callable[[], datetime] | None = None) -> None:
-        if ":" in key_id or not key_id.isascii() or not key_id.isprintable():
+        if not key_id or not key_id.isascii() or not key_id.isprintable() or ":" in key_id or " " in key_id:
             raise LoginError("ZSTACK_ACCESS_KEY_ID is not an access key id: it may not hold a colon or spaces")
         self._id = key_id
         self._secret = secret.encode("utf-8")
