@@ -1,0 +1,158 @@
+"""What truly happened: every change of a VM's state and every request, to judge a client's report by."""
+
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A VM's row went from one state to another. `at` is real monotonic seconds, `wall` the node's wall clock.
+
+    `by` is "job <id>", "ha", "other" or "agent" (the row was corrected after the host's truth). `type` is grace or cold
+    where a stop caused it; `forced` tells that the power was cut. `job` is the job behind it, None where there is none.
+    """
+
+    vm_uuid: str
+    at: float
+    wall: datetime
+    before: str
+    after: str
+    by: str
+    job: str | None = None
+    type: str | None = None
+    forced: bool = False
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as it came in. `status` None: no answer was given. `session` None: none was sent.
+
+    `job` is the id in `X-Job-UUID`, the node's own for a PUT without one, or the id polled. `api_timeout` is the
+    header's text. `action` is the key of a PUT's body, `body` what stood under it. `fault` names what struck it.
+    """
+
+    at: float
+    method: str
+    path: str
+    query: str
+    job: str | None
+    api_timeout: str | None
+    session: str | None
+    action: str | None
+    body: Any
+    vm_uuid: str | None = None
+    status: int | None = None
+    fault: str | None = None
+
+
+@dataclass(slots=True)
+class StopJob:
+    """A stop between its acceptance and its end; `ended` None: it never ended."""
+
+    job: str
+    vm_uuid: str
+    host_uuid: str | None
+    type: str
+    accepted: float
+    ended: float | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """All of it, in order of time."""
+
+    transitions: list[Transition] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    stops: list[StopJob] = field(default_factory=list)
+    _of_vm: dict[str, list[Transition]] = field(default_factory=dict)
+    _stop_requests: dict[str, list[Request]] = field(default_factory=dict)
+    sessions: dict[str, bool] = field(default_factory=dict)
+    """Every session ever opened: True while nobody has logged it out, whether it expired or not."""
+
+    def transitions_of(self, uuid: str) -> list[Transition]:
+        """What happened to one VM."""
+        return list(self._of_vm.get(uuid, ()))
+
+    def add_transition(self, step: Transition) -> None:
+        """Note a change of state."""
+        self.transitions.append(step)
+        self._of_vm.setdefault(step.vm_uuid, []).append(step)
+
+    def add_stop_request(self, request: Request) -> None:
+        """Note that a request is a stop of the VM it names."""
+        self._stop_requests.setdefault(request.vm_uuid or "", []).append(request)
+
+    def running_to_stopped(self, uuid: str) -> int:
+        """How often API jobs brought this VM down, late successes included."""
+        return sum(
+            step.after == "Stopped" and step.before != "Stopped" and step.by.startswith(("job", "agent"))
+            for step in self.transitions_of(uuid)
+        )
+
+    def peak_in_flight(self) -> int:
+        """Most stop jobs at one time between acceptance and job end. One that never ends counts for ever."""
+        return _peak(self.stops)
+
+    def peak_per_host(self, uuid: str) -> int:
+        """The same for the VMs of one host, by where they were when the stop was accepted."""
+        return _peak([stop for stop in self.stops if stop.host_uuid == uuid])
+
+    def stop_puts(self, uuid: str) -> int:
+        """How many stops were sent for this VM, accepted or not."""
+        return len(self._stop_requests.get(uuid, ()))
+
+    def cold_puts(self, uuid: str) -> int:
+        """How many of those were cold."""
+        return sum(
+            isinstance(request.body, dict) and request.body.get("type") == "cold"
+            for request in self._stop_requests.get(uuid, ())
+        )
+
+    def open_sessions(self) -> list[str]:
+        """Sessions that nobody logged out."""
+        return [session for session, is_open in self.sessions.items() if is_open]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `GET /simulator/record` answers; dates are ISO 8601."""
+        transitions = [{**asdict(step), "wall": step.wall.isoformat()} for step in self.transitions]
+        return {
+            "transitions": transitions,
+            "requests": [asdict(request) for request in self.requests],
+            "stops": [asdict(stop) for stop in self.stops],
+            "open_sessions": self.open_sessions(),
+        }
+
+    def summary(self, states: Counter[str]) -> dict[str, Any]:
+        """What `GET /simulator/summary` answers: counts, for a look in passing."""
+        per_host: dict[str, list[StopJob]] = defaultdict(list)
+        for stop in self.stops:
+            per_host[stop.host_uuid or ""].append(stop)
+        return {
+            "states": dict(states),
+            "requests": len(self.requests),
+            "statuses": dict(Counter(str(request.status) for request in self.requests)),
+            "stop_puts": sum(request.action == "stopVmInstance" for request in self.requests),
+            "stops_accepted": len(self.stops),
+            "stops_failed": sum(stop.error is not None for stop in self.stops),
+            "stops_unfinished": sum(stop.ended is None for stop in self.stops),
+            "stopped_by_jobs": sum(
+                step.after == "Stopped" and step.by.startswith(("job", "agent")) for step in self.transitions
+            ),
+            "forced": sum(step.after == "Stopped" and step.forced for step in self.transitions),
+            "peak_in_flight": self.peak_in_flight(),
+            "peak_per_host": max((_peak(stops) for stops in per_host.values()), default=0),
+            "open_sessions": len(self.open_sessions()),
+        }
+
+
+def _peak(stops: list[StopJob]) -> int:
+    # At one moment an end is counted before a beginning: a client that waits for the end never seems to overlap.
+    moments = [(stop.accepted, 1) for stop in stops] + [(stop.ended, -1) for stop in stops if stop.ended is not None]
+    peak = now = 0
+    for _, step in sorted(moments):
+        now += step
+        peak = max(peak, now)
+    return peak
