@@ -40,6 +40,8 @@ class Attempt:
     stopped: bool = False
     """The verdict's inventory says Stopped."""
     stopping_seen: bool = False
+    accepted: bool = False
+    """The node said that it has the job, by the answer to the PUT or to a look."""
     ended_at: float | None = None
     status: int | None = None
     """HTTP status of a PUT that was refused at once; None where it was accepted."""

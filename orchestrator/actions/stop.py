@@ -20,6 +20,7 @@ from orchestrator.actions.rules import (
     StopRules,
     classify,
     exhausted,
+    nothing_done,
     whole_seconds,
 )
 from orchestrator.model.fault import NodeError, own_error
@@ -184,6 +185,10 @@ class StopState:
     again: bool = False
     """The verdict was once of class R; its being transitional may have passed since."""
     reads_failed: int = 0
+    missing: bool = False
+    """The node knew nothing of a job that it never said it had."""
+    watched: str | None = None
+    """The state word last seen, by whoever looked."""
 
     @property
     def last(self) -> Attempt:
@@ -277,6 +282,7 @@ def _take(state: StopState, read: Read) -> StopState:
 
 
 def _saw(state: StopState, now: float, word: str | None) -> StopState:
+    state = replace(state, watched=word)
     if not state.attempts:
         return state
     if word == "Stopping":
@@ -316,7 +322,7 @@ def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState,
 
 def _send(state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float) -> tuple[StopState, Step]:
     seconds = whole_seconds(timeout_seconds)
-    state = replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False)
+    state = replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False, missing=False)
     return state, Send(type_, reason, seconds)
 
 
@@ -335,6 +341,7 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
     state = _change(state, at=signal.at, node_at=signal.node_at, deadline=deadline)
     match signal.result:
         case Accepted():
+            state = _change(state, accepted=True)
             return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
         case Refused(error=error, status=status):
             state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
@@ -348,7 +355,7 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
 def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
     match answer:
         case JobRunning():
-            state = _change(state, error=None)
+            state = _change(state, error=None, accepted=True)
             return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
         case JobSucceeded() | JobFailed():
             state = _change(state, error=None)
@@ -372,7 +379,11 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
     if end is End.MID:
         return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, max(state.last.deadline, now))
     if age >= RESEND_SECONDS:
-        return _no_verdict(replace(state, phase=Phase.WATCH), now)
+        if unreadable or end in {End.OFF, End.GONE} or state.halted is not None:
+            return _no_verdict(replace(state, phase=Phase.WATCH), now)
+        job, state = state.last, _change(state, verdict=Verdict.NONE, ended_at=None)
+        seconds = state.rules.timeout_of(job.type)
+        return _send(replace(state, grace_until=now + seconds, tries=0), job.type, job.reason, seconds)
     if unreadable or end in {End.OFF, End.GONE} or state.halted is not None or state.tries > _MOST_TRIES:
         state = _change(state, never_arrived=True, verdict=Verdict.NONE, ended_at=now)
         if state.halted is not None and state.last.type is not state.rules.type:
@@ -404,12 +415,18 @@ def _verdict(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState
         case JobSucceeded():
             return replace(_ok(state, now, answer), phase=Phase.END), ReadVm()
         case JobFailed(error=error):
-            state = _change(state, verdict=Verdict.ERR, error=error, ended_at=now)
-            return replace(state, phase=Phase.END), ReadVm()
+            # What it was refused for may have passed by the time it is read again: the state seen until now counts.
+            kind = classify(error, transitional=state.watched in TRANSITIONAL_STATES)
+            state = _change(state, verdict=Verdict.ERR, error=error, ended_at=now, accepted=True)
+            return replace(state, phase=Phase.END, again=kind is ErrorClass.AGAIN), ReadVm()
         case JobUnreadable(error=error):
             state = replace(state, unreadable_job=error)
-        case _:
-            pass
+        case JobRunning():
+            state = _change(state, accepted=True)
+        case JobMissing():
+            state = replace(state, missing=not job.accepted)
+            if state.missing and state.first_off_at is not None:
+                return _no_verdict(state, now)
     if now >= job.deadline:
         return _no_verdict(state, now)
     return state, Watch(job.job_uuid, job.deadline)
@@ -419,7 +436,7 @@ def _ok(state: StopState, now: float, answer: JobSucceeded) -> StopState:
     row = answer.seen.row if answer.seen is not None else None
     stopped = row is not None and row.state == "Stopped"
     error = None if answer.text is None else own_error("http.200", answer.text)
-    state = _change(state, verdict=Verdict.OK, ended_at=now, stopped=stopped, error=error)
+    state = _change(state, verdict=Verdict.OK, ended_at=now, stopped=stopped, error=error, accepted=True)
     return _change(state, no_op=_is_no_op(state.last, row))
 
 
@@ -449,10 +466,10 @@ def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, 
         kind = classify(job.error, transitional=state.state in TRANSITIONAL_STATES, status=job.status)
         if state.again or kind is ErrorClass.AGAIN:
             state = replace(state, again=True)
-            if state.halted is not None:
-                return _settle_mid(state, now, end)
+            if job.type is AttemptType.COLD and not nothing_done(job.error, job.status):
+                return _settle_mid(state, now, end)  # it may have acted: never a second one
             if now < state.grace_until:
-                return _again(state, now)
+                return _again(state, now) if state.halted is None else _settle_mid(state, now, end)
             kind = exhausted(job.error)
         if kind is ErrorClass.COLD_MAY_HELP:
             return _fall_back(state, now, end, AttemptReason.ERROR)
@@ -500,6 +517,13 @@ def _settle_mid(state: StopState, now: float, end: End) -> tuple[StopState, Step
 
 def _finish(state: StopState) -> tuple[StopState, Step]:
     """Before the judgement, one last look at a grace job that had not answered when the cold stop left."""
+    job = state.last
+    if job.verdict is Verdict.NONE and not job.accepted and not job.never_arrived and state.missing:
+        # Known to nobody from first to last: whatever happened to the VM, it was not this call.
+        state = _change(state, never_arrived=True)
+        if not state.sent:
+            end = End.GONE if state.gone_row else end_of(state.state)
+            return _never_sent(state, end, unreadable=state.state is None and not state.gone_row)
     graces = [attempt for attempt in state.attempts if attempt.type is AttemptType.GRACE]
     if graces and state.last.type is AttemptType.COLD and graces[-1].verdict is Verdict.NONE and state.state is not None:
         return replace(state, phase=Phase.LAST_LOOK), Look(graces[-1].job_uuid)

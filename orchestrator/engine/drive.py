@@ -62,6 +62,10 @@ class Means:
     tell: Callable[[str, str | None, Mapping[str, Any]], None]
 
 
+_STALE_SECONDS = 10.0
+"""A row waits no longer than this before what rests on it is sent."""
+
+
 @dataclass(slots=True)
 class _Times:
     sent_at: str | None = None
@@ -141,6 +145,12 @@ class Drive:
     async def _read(self, *, sent: bool) -> Read:
         try:
             seen = await self._m.reader.read(self._record.uuid)
+            while not sent and seen is not None and seen.row.host_uuid is not None:
+                asked = self._m.clock.now()
+                await self._m.dispatcher.move(self._place, seen.row)
+                if self._m.clock.now() - asked < _STALE_SECONDS:
+                    break
+                seen = await self._m.reader.read(self._record.uuid)  # it waited for a slot: what was read is old
         except UnreadableError:
             return Read(self._m.clock.now(), None, unreadable=True)
         now = self._m.clock.now()

@@ -39,7 +39,7 @@ def verified(record: VmRecord, seen: Seen | None, state: StopState | None, rules
             "check_after_start": judgement.check_after_start,
             "late": record.outcome not in GOOD,
         }
-    elif record.outcome in GOOD and word != "Stopped" and record.evidence is not None:
+    elif record.outcome in GOOD and record.evidence is not None:
         words = f"; at verification {'the node has no such VM any more' if seen is None else f'its state reads {word}'}"
         changes["evidence"] = Evidence(
             text=record.evidence.text + words, seconds=record.evidence.seconds, basis=record.evidence.basis

@@ -1,0 +1,1 @@
+"""The stop action, held against its tables."""
