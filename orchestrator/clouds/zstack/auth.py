@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import anyio
 
-from orchestrator.clouds.zstack.errors import node_error
+from orchestrator.clouds.zstack.errors import node_error, not_ready
 from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError
@@ -79,7 +79,9 @@ class AccountLogin:
             return {"Authorization": f"OAuth {self._session}"}
 
     async def refused(self, http: Http, headers: dict[str, str], answer: Answer | None) -> bool:
-        """Drop the session those headers held, unless somebody else has renewed it meanwhile."""
+        """Drop the session those headers held, unless somebody else has renewed it meanwhile. A 403 speaks of no session."""
+        if answer is not None and answer.status == 403:
+            return False
         if self._session is not None and headers.get("Authorization") == f"OAuth {self._session}":
             self._session = None
         return True
@@ -174,6 +176,8 @@ class AccessKey:
             if SKEW_TEXT not in answer.text():
                 break
         assert answer is not None
+        if answer.status == 400 and "RestAuthenticationBackend" in answer.text():
+            raise LoginError("the node has no access keys: use a session, or an account with its password")
         raise login_refused(http.base, answer)
 
 
@@ -223,6 +227,10 @@ def login_refused(base: str, answer: Answer) -> LoginError | NodeUnreachableErro
         return LoginError(
             f"the node refuses the access key ({text[:200].strip()}): "
             "check ZSTACK_ACCESS_KEY_ID and ZSTACK_ACCESS_KEY_SECRET, and that the key is enabled"
+        )
+    if not_ready(error):
+        return NodeUnreachableError(
+            f"the management node at {base} is not ready ({_plain(error)}): wait until it has started"
         )
     if not error.code.startswith("http."):
         remedy = next((LOGIN_REMEDIES[code] for code in error.codes() if code in LOGIN_REMEDIES), None)

@@ -44,6 +44,8 @@ from orchestrator.settings import ConnectionSettings
 
 KEEPALIVE = timedelta(minutes=30)
 """A session lives 7200 s from its last authenticated call; job polls do not count (zstack-rest.md 8)."""
+_UNSENT = "http.unsent"
+_TOO_MANY = 429
 _FIRST_LOOK, _LONGEST_LOOK = 0.5, 3.0
 
 
@@ -121,13 +123,15 @@ class ZStackClient:
                 leaving=leaving,
             )
         except ExchangeError as error:
-            return Lost(own_error("http.lost" if error.sent else "http.unsent", error.detail))
+            if error.sent:
+                self._job_headers[request.job_uuid] = headers
+            return Lost(own_error("http.lost" if error.sent else _UNSENT, error.detail))
         if _login_matters(answer):
             renewed = await self.auth.refused(self.http, headers, answer)
             if renewed and answer.status == 403:
-                return Lost(own_error("http.unsent", "the signature's clock was off; it has been learned anew"))
+                return Lost(own_error(_UNSENT, "the signature's clock was off; it has been learned anew"))
         result = jobs.read_send(answer)
-        if isinstance(result, Accepted):
+        if isinstance(result, (Accepted, Lost)):
             self._job_headers[request.job_uuid] = headers
         return result
 
@@ -196,7 +200,10 @@ class ZStackClient:
             answer = None if error else await self._await_job(request.job_uuid, deadline)
             match answer:
                 case JobSucceeded(seen=Seen(inventory=inventory)):
-                    return VmInventory.model_validate(inventory)
+                    try:
+                        return VmInventory.model_validate(inventory)
+                    except (ValueError, RecursionError) as odd:
+                        error = own_error("orchestrator.unreadable", f"the job succeeded; its inventory is odd: {odd}")
                 case JobSucceeded(text=text):
                     error = own_error("orchestrator.unreadable", text or "the job succeeded without an inventory")
                 case JobFailed(error=failure):
@@ -213,24 +220,30 @@ class ZStackClient:
 
     async def _submit(self, request: StopRequest, deadline: float) -> NodeError | None:
         """Send until it is accepted or refused; doubt is settled by the job's GET before the same id goes out again."""
-        delay = _FIRST_LOOK
+        delay, doubt = _FIRST_LOOK, False
         while True:
-            match await self.send(request):
-                case Accepted():
-                    return None
-                case Refused(error=error):
-                    return error
-                case Lost(error=error):
-                    pass
+            if not doubt:
+                match await self.send(request):
+                    case Accepted():
+                        return None
+                    case Refused(error=error, status=status) if status != _TOO_MANY:
+                        return error
+                    case Refused(error=error):
+                        pass
+                    case Lost(error=error):
+                        doubt = error.code != _UNSENT
             if anyio.current_time() + delay > deadline:
-                return error
+                return own_error("orchestrator.lost", error.sentence()) if doubt else error
             await anyio.sleep(delay)
             delay = min(delay * 2, _LONGEST_LOOK)
-            try:
-                if not isinstance(await self.look(request.job_uuid), JobMissing):
+            if doubt:
+                try:
+                    answer = await self.look(request.job_uuid)
+                except ExchangeError:
+                    continue
+                if isinstance(answer, (JobRunning, JobSucceeded, JobFailed)):
                     return None
-            except ExchangeError:
-                continue
+                doubt = not isinstance(answer, JobMissing)
 
     async def _await_job(self, job_uuid: str, deadline: float) -> JobAnswer | None:
         delay = _FIRST_LOOK

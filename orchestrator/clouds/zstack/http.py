@@ -108,6 +108,7 @@ class Http:
         self._tls = tls
         self._pace = Pace(requests_per_second)
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = anyio.Semaphore(CONNECTIONS)
 
     def pace(self, requests_per_second: float | None) -> None:
         """Change the limit of requests a second from now on."""
@@ -155,14 +156,15 @@ class Http:
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
         await self._pace.turn(urgent=leaving is None)
-        if leaving is not None and not leaving():
-            raise ExchangeError("held back: the run is over", sent=False)
         try:
-            with anyio.fail_after(patience_seconds):
-                async with self._session.request(
-                    method, url, data=data, headers=sent_headers, allow_redirects=False
-                ) as response:
-                    return Answer(response.status, await _whole_body(response))
+            async with self._sockets:  # waited for here and not in aiohttp's pool, where `leaving` could not be asked
+                if leaving is not None and not leaving():
+                    raise ExchangeError("held back: the run is over", sent=False)
+                with anyio.fail_after(patience_seconds):
+                    async with self._session.request(
+                        method, url, data=data, headers=sent_headers, allow_redirects=False
+                    ) as response:
+                        return Answer(response.status, await _whole_body(response))
         except ExchangeError:
             raise
         except TimeoutError:
