@@ -42,6 +42,10 @@ class Attempt:
     stopping_seen: bool = False
     accepted: bool = False
     """The node said that it has the job, by the answer to the PUT or to a look."""
+    tried: bool = False
+    """At least one try of it may have reached the node."""
+    never_left: bool = False
+    """No try of it left this machine."""
     ended_at: float | None = None
     status: int | None = None
     """HTTP status of a PUT that was refused at once; None where it was accepted."""

@@ -263,6 +263,8 @@ def withhold(state: StopState, now: float) -> tuple[StopState, Step]:
 
 def abandon(state: StopState, reason: Reason) -> tuple[StopState, Done]:
     """The node has been away too long: what is known now is all there is."""
+    if state.attempts and state.last.never_left and not state.last.accepted:
+        state = _change(state, never_arrived=True, verdict=Verdict.NONE)
     if not state.sent:
         text = "its turn never came" if not state.attempts else "its call never reached the node"
         state, step = _done(replace(state, state=None), Outcome.NOT_REACHED, text, reason)
@@ -347,7 +349,10 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
             state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
             return replace(state, phase=Phase.END), ReadVm()
         case Lost(error=error):
-            state = _change(state, error=error)
+            never_left = error.code == "http.unsent" and not state.last.tried
+            state = _change(state, error=error, never_left=never_left, tried=not never_left)
+            if never_left and state.halted is not None:
+                return _settle_read(replace(state, phase=Phase.SETTLE), signal.now, unreadable=False)
             pause = state.rules.back_off(state.tries)
             return replace(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
 

@@ -129,9 +129,16 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
     plan_file = load_plan(plan)
     settings = settings_from(endpoint, ca_file, insecure=insecure)
     settings.base_url(), settings.credential_kind()
-    shown = anyio.run(
-        lambda: app.preview(plan_file, settings, strict=strict, terminal=sys.stdin.isatty() and sys.stdout.isatty())
-    )
+
+    async def go() -> Preview | None:
+        async with Signals():
+            return await app.preview(plan_file, settings, strict=strict, terminal=interactive())
+        return None
+
+    shown = anyio.run(go)
+    if shown is None:
+        complain("interrupted: nothing was changed")
+        return LEFT_EARLY
     for line in _preview_lines(shown):
         click.echo(line)
     if out is not None:

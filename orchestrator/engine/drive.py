@@ -1,5 +1,6 @@
 """One VM: pump the stop action until it is done. All I/O of a stop goes through here."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from orchestrator.actions.stop import (
     Halt,
     Look,
     Looked,
+    Phase,
     Read,
     ReadVm,
     Resend,
@@ -30,7 +32,7 @@ from orchestrator.actions.stop import (
     begin,
     withhold,
 )
-from orchestrator.clouds.interface import Cloud
+from orchestrator.clouds.interface import Cloud, NodeAwayError
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.halt import Halt as HaltSwitch
@@ -38,9 +40,10 @@ from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
 from orchestrator.journal.interface import Journal
+from orchestrator.model.fault import own_error
 from orchestrator.model.outcome import AttemptResult, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, VmRecord
-from orchestrator.model.target import JobSucceeded, StopRequest
+from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, StopRequest
 from orchestrator.plan.model import StopOptions
 
 
@@ -62,6 +65,7 @@ class Means:
     tell: Callable[[str, str | None, Mapping[str, Any]], None]
 
 
+_LOOKS = 3
 _STALE_SECONDS = 10.0
 """A row waits no longer than this before what rests on it is sent."""
 
@@ -94,7 +98,8 @@ class Drive:
             try:
                 state, step = await self._carry_out(self._heed_halt(state), step)
             except NodeGoneError:
-                state, step = abandon(self._heed_halt(state), Reason.NODE)
+                state = await self._last_words(self._heed_halt(state))
+                state, step = abandon(state, Reason.NODE)
             self._note_attempts(state)
         judgement = step.judgement
         last = state.attempts[-1] if state.attempts else None
@@ -136,7 +141,7 @@ class Drive:
             case Watch():
                 return await self._watch(state, step)
             case Look(job_uuid=job_uuid):
-                answer = await self._m.outage.call("job", lambda: self._m.cloud.look(job_uuid))
+                answer = await self._look(job_uuid)
                 self._keep(answer)
                 return _go(state, Looked(self._m.clock.now(), job_uuid, answer))
             case Done():
@@ -163,6 +168,30 @@ class Drive:
             self._record = self._record.model_copy(update={"state_before": seen.row.state, "name": seen.row.name})
         self._row = seen.row
         return Read(now, seen.row)
+
+    async def _look(self, job_uuid: str) -> JobAnswer:
+        """One job's answer. Where only its own URL does not answer, that is its own affair; else the node is away."""
+        detail = ""
+        for _ in range(_LOOKS):
+            try:
+                return await self._m.cloud.look(job_uuid)
+            except NodeAwayError as error:
+                detail = error.detail
+            with contextlib.suppress(UnreadableError):
+                await self._m.reader.read(self._record.uuid)  # returns when the node is back
+        return JobUnreadable(own_error("http.lost", detail))
+
+    async def _last_words(self, state: StopState) -> StopState:
+        """The node takes no more queries, but a job's URL needs no login: ask it once before giving up."""
+        if state.phase is not Phase.WATCH:
+            return state
+        try:
+            answer = await self._m.cloud.look(state.last.job_uuid)
+        except NodeAwayError:
+            return state
+        self._keep(answer)
+        state, _ = advance(state, Looked(self._m.clock.now(), state.last.job_uuid, answer))
+        return state
 
     async def _wait(self, until: float, *, interrupt: bool) -> None:
         seconds = max(0.0, until - self._m.clock.now())

@@ -15,7 +15,9 @@ class NodeGoneError(Exception):
 
 
 class Outage:
-    """How long the node has been away, by kind of call (a login may be refused while job reads still answer)."""
+    """How long the node has taken no query. A job's own URL does not count: it answers without a login, or is one VM's
+    own trouble.
+    """
 
     def __init__(
         self, limit_seconds: float, scale: float, tell: Callable[[str, str], None], gone: Callable[[], None]
@@ -24,15 +26,10 @@ class Outage:
         self._scale = scale
         self._tell = tell
         self._gone = gone
-        self._since: dict[str, float] = {}
+        self._since: float | None = None
         self.over = False
 
-    @property
-    def away(self) -> bool:
-        """Is the node away now, as far as anybody has noticed?"""
-        return bool(self._since)
-
-    async def call(self, kind: str, ask: Callable[[], Awaitable[T]]) -> T:
+    async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask until the node answers. Raises NodeGoneError once it has been away for the limit."""
         tries = 0
         while True:
@@ -42,18 +39,19 @@ class Outage:
                 answer = await ask()
             except NodeAwayError as error:
                 now = anyio.current_time()
-                if kind not in self._since:
-                    self._since[kind] = now
+                if self._since is None:
+                    self._since = now
                     self._tell("node.away", error.detail)
-                if now - self._since[kind] >= self._limit:
+                if now - self._since >= self._limit:
                     if not self.over:
                         self.over = True
                         self._gone()
                     raise NodeGoneError from None
-                left = self._since[kind] + self._limit - now
+                left = self._since + self._limit - now
                 await anyio.sleep(min(left, 5.0 * self._scale, 0.5 * self._scale * 2 ** min(tries, 8)))
                 tries += 1
             else:
-                if self._since.pop(kind, None) is not None and not self._since:
+                if self._since is not None:
+                    self._since = None
                     self._tell("node.back", "")
                 return answer

@@ -57,7 +57,7 @@ class Reader:
     async def _answer(self, asks: Sequence[_Ask], tries: int = 1) -> None:
         uuids = list(dict.fromkeys(ask.uuid for ask in asks))
         try:
-            found = await self._outage.call("read", lambda: self._cloud.read(uuids))
+            found = await self._outage.call(lambda: self._cloud.read(uuids))
         except NodeGoneError as error:
             self._wake(asks, error)
         except QueryRefusedError as error:

@@ -1,5 +1,6 @@
 """A run from its first question to its last word: the only task group, the signals, the shielded last writes."""
 
+import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from orchestrator.engine.halt import Halt
 from orchestrator.engine.ourselves import endpoint_addresses, local_macs
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.preview import Preview, make_preview, plan_digest
-from orchestrator.engine.read import Reader
+from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.resolve import Resolution, resolve
 from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
 from orchestrator.engine.verify import left_why, to_verify, verified
@@ -42,6 +43,7 @@ from orchestrator.model.report import (
     VmRecord,
     WaveRecord,
 )
+from orchestrator.model.target import Seen
 from orchestrator.plan.load import PlanFile
 
 
@@ -169,8 +171,9 @@ class Run:
                 if self.left:
                     self._scope.cancel()
                 async with anyio.create_task_group() as tasks:
-                    await self._stop_all(tasks)
-                    await self._verify()
+                    reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
+                    await self._stop_all(tasks, reader)
+                    await self._verify(reader)
                     tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 report = await self._finish()
@@ -223,9 +226,8 @@ class Run:
                 self._tell_outcome(record)
 
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _stop_all(self, tasks: TaskGroup) -> None:
+    async def _stop_all(self, tasks: TaskGroup, reader: Reader) -> None:
         scale = self._rules.scale
-        reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
         watcher = Watcher(self._cloud, self._outage, tasks, scale, self._plan.limits.requests_per_second)
         tasks.start_soon(watcher.work)
         means = Means(
@@ -298,7 +300,7 @@ class Run:
         )
 
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _verify(self) -> None:
+    async def _verify(self, reader: Reader) -> None:
         if self._journal_error is not None:
             raise JournalWriteError(self._journal_error)
         after = self._plan.verify.after.total_seconds()
@@ -309,18 +311,21 @@ class Run:
             wait = max(0.0, self._last_stop_at + after - self._clock.now())
             self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
             await anyio.sleep(wait)
+        unread = 0
         for start in range(0, len(due), 500):
             part = due[start : start + 500]
-            try:
-                uuids = [record.uuid for record in part]
-                seen = await self._outage.call("read", lambda uuids=uuids: self._cloud.read(uuids))  # type: ignore[misc]
-            except (NodeGoneError, QueryRefusedError) as error:
-                self._tell("run.verification_failed", None, {"detail": str(error)})
-                self._warn("verification could not read every VM: outcomes without verified_at are as of the stop")
-                return
+            seen: dict[str, Seen | None] = {}
+            async with anyio.create_task_group() as reads:
+                for record in part:
+                    reads.start_soon(_read_into, seen, reader, record.uuid)
             at = self._clock.wall()
+            unread += len(part) - len(seen)
             for record in part:
-                await self._verify_one(record, seen.get(record.uuid), at)
+                if record.uuid in seen:
+                    await self._verify_one(record, seen[record.uuid], at)
+        if unread:
+            self._tell("run.verification_failed", None, {"vms": unread})
+            self._warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
 
     async def _verify_one(self, record: VmRecord, seen: Any, at: str) -> None:
         after = verified(record, seen, self._states.get(record.uuid), self._rules, at)
@@ -406,6 +411,11 @@ class Run:
             )
             for host, records in by_host.items()
         ]
+
+
+async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:
+    with contextlib.suppress(UnreadableError, NodeGoneError):
+        seen[uuid] = await reader.read(uuid)
 
 
 def _slim(record: VmRecord) -> VmRecord:

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from orchestrator.actions.stop import Looked, Saw
-from orchestrator.clouds.interface import VM_CHUNK, Cloud, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.model.target import JobRunning
 
@@ -48,12 +48,13 @@ class Watcher:
         self._share = requests_per_second * _TICK_SHARE
         self._followed: dict[str, _Followed] = {}
         self._someone = anyio.Event()
+        self._asking = False
 
     @asynccontextmanager
     async def follow(self, vm_uuid: str, job_uuid: str) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
         """A stream of what is seen of one job; it ends where the node is gone."""
         out, into = anyio.create_memory_object_stream[Looked | Saw](1000)
-        followed = _Followed(vm_uuid, job_uuid, out, anyio.current_time() + self._tick)
+        followed = _Followed(vm_uuid, job_uuid, out, anyio.current_time() + 4 * self._tick)
         followed.pause = self._tick
         self._followed[job_uuid] = followed
         self._someone.set()
@@ -70,44 +71,58 @@ class Watcher:
                 self._someone = anyio.Event()
                 await self._someone.wait()
             await anyio.sleep(max(self._tick, -(-len(self._followed) // VM_CHUNK) / self._share))
-            followed = list(self._followed.values())
-            try:
-                uuids = list(dict.fromkeys(entry.vm_uuid for entry in followed))
-                states = await self._outage.call("read", lambda uuids=uuids: self._cloud.states(uuids))  # type: ignore[misc]
-            except NodeGoneError:
-                for entry in followed:
-                    entry.out.close()
-                    self._followed.pop(entry.job_uuid, None)
-                continue
-            except QueryRefusedError:
-                states = None
-            for entry in followed:
-                if entry.job_uuid in self._followed:
-                    self._consider(entry, states.get(entry.vm_uuid) if states is not None else "?")
+            if not self._asking and self._followed:
+                self._asking = True
+                self._tasks.start_soon(self._ask)
+            for entry in list(self._followed.values()):
+                self._look_if_due(entry)
+
+    async def _ask(self) -> None:
+        """The bulk query; while the node takes none, jobs are looked at on their own."""
+        followed = list(self._followed.values())
+        uuids = list(dict.fromkeys(entry.vm_uuid for entry in followed))
+        try:
+            states = await self._outage.call(lambda: self._cloud.states(uuids))
+        except NodeGoneError:
+            for entry in list(self._followed.values()):
+                entry.out.close()
+                self._followed.pop(entry.job_uuid, None)
+            return
+        except QueryRefusedError:
+            return
+        finally:
+            self._asking = False
+        for entry in followed:
+            if entry.job_uuid in self._followed:
+                self._consider(entry, states.get(entry.vm_uuid))
+                self._look_if_due(entry)
 
     def _consider(self, entry: _Followed, state: str | None) -> None:
         now = anyio.current_time()
-        if state != "?":
-            self._post(entry, Saw(now, state))
-        if state != entry.state:
-            first, entry.state = entry.state == "?", state
-            entry.pause = self._tick
-            # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
-            soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
-            entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else soon)
-        if now >= entry.next_look and not entry.busy:
-            entry.busy = True
-            longest = _STOPPING_PAUSE if state == "Stopping" else _LONGEST_PAUSE
-            entry.next_look = now + entry.pause
-            entry.pause = min(entry.pause * 2, max(longest * self._scale, self._tick))
-            self._tasks.start_soon(self._look, entry)
+        self._post(entry, Saw(now, state))
+        if state == entry.state:
+            return
+        first, entry.state = entry.state == "?", state
+        entry.pause = self._tick
+        # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
+        soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
+        entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else soon)
+
+    def _look_if_due(self, entry: _Followed) -> None:
+        now = anyio.current_time()
+        if now < entry.next_look or entry.busy:
+            return
+        entry.busy = True
+        longest = _STOPPING_PAUSE if entry.state == "Stopping" else _LONGEST_PAUSE
+        entry.next_look = now + entry.pause
+        entry.pause = min(entry.pause * 2, max(longest * self._scale, self._tick))
+        self._tasks.start_soon(self._look, entry)
 
     async def _look(self, entry: _Followed) -> None:
         try:
-            answer = await self._outage.call("job", lambda: self._cloud.look(entry.job_uuid))
-        except NodeGoneError:
-            entry.out.close()
-            return
+            answer = await self._cloud.look(entry.job_uuid)
+        except NodeAwayError:
+            return  # the bulk query tells whether it is the node; else the job is looked at again
         finally:
             entry.busy = False
         if not isinstance(answer, JobRunning):

@@ -56,6 +56,8 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
     if version == 0 and tables:
         raise SchemaError("it is an SQLite file, but no journal of this program")
     if read_only:
+        if version == 0:
+            raise SchemaError("it is empty, and no journal of this program")
         return
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

@@ -20,6 +20,7 @@ from orchestrator.model.target import (
     JobFailed,
     JobRunning,
     JobSucceeded,
+    JobUnreadable,
     Lost,
     Refused,
     Seen,
@@ -32,6 +33,7 @@ NOBODY = "f" * 8 + uuid4().hex[8:]
 _DENIED = ("ID.", "LICENSE.", "LOGIN_CONTROL.")
 _HA_TAG = "ha::"
 _MOST_PASSES = 5
+_NAMELESS = "a row of the answer has no usable uuid"
 
 
 class ZStackCloud:
@@ -84,7 +86,9 @@ class ZStackCloud:
                 answer = await self.look(request.job_uuid)
                 if isinstance(answer, JobFailed):
                     return answer.error
-                if isinstance(answer, JobSucceeded):
+                if isinstance(answer, JobSucceeded) or (
+                    isinstance(answer, JobUnreadable) and answer.error.code == "http.200"
+                ):
                     return None
                 await anyio.sleep(0.05 if isinstance(answer, JobRunning) else 0.5)
         return None
@@ -112,7 +116,8 @@ class ZStackCloud:
         found: dict[str, Seen] = {}
         for chunk in query.chunks(uuids, VM_CHUNK):
             params = query.encode([f"uuid?={','.join(chunk)}"], limit=len(chunk))
-            for vm in self._see_all(await self._rows("/v1/vm-instances", params)):
+            rows = await self._rows("/v1/vm-instances", params)
+            for vm in self._see_all(rows):
                 found[vm.row.uuid] = vm
         return found
 
@@ -122,8 +127,9 @@ class ZStackCloud:
         for chunk in query.chunks(uuids, VM_CHUNK):
             params = query.encode([f"uuid?={','.join(chunk)}"], fields="uuid,state", limit=len(chunk))
             for row in await self._rows("/v1/vm-instances", params):
-                if query.is_uuid(row.get("uuid")):
-                    found[row["uuid"]] = text_or_none(row, "state")
+                if not query.is_uuid(row.get("uuid")):
+                    raise QueryRefusedError(_NAMELESS)
+                found[row["uuid"]] = text_or_none(row, "state")
         return found
 
     async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
@@ -194,4 +200,8 @@ class ZStackCloud:
         raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(refusal.sentence().split())[:200]})")
 
     def _see_all(self, rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
-        return [vm for row in rows if (vm := self._client.see(dict(row))) is not None]
+        """Every row or none: a VM is gone only where a whole answer leaves it out."""
+        seen = [vm for row in rows if (vm := self._client.see(dict(row))) is not None]
+        if len(seen) != len(rows):
+            raise QueryRefusedError(_NAMELESS)
+        return seen

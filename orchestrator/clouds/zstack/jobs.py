@@ -42,8 +42,11 @@ def stop_body(request: StopRequest, *, send_false: bool) -> dict[str, Any]:
 def read_send(answer: Answer) -> SendResult:
     """What the first answer to a PUT means."""
     match answer.status:
-        case 200 | 202 | 204:
+        case 202:
             return Accepted()
+        case 200 | 204:
+            # No answer of this call: a proxy's page, or a half of something. The job id will tell.
+            return Lost(node_error(answer))
         case 400 if _DUPLICATE in answer.text():
             return Accepted(duplicate=True)
         case status if status in _UNSURE:
@@ -72,11 +75,10 @@ def read_job(answer: Answer, see: "type[None] | Any") -> JobAnswer:
 
 def _succeeded(answer: Answer, see: Any) -> JobAnswer:
     data = answer.json()
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not isinstance(data.get("inventory"), dict):
         words = answer.text().strip() or "empty answer"
         return JobUnreadable(own_error("http.200", words))
-    inventory = data.get("inventory")
-    seen: Seen | None = see(inventory) if isinstance(inventory, dict) else None
+    seen: Seen | None = see(data["inventory"])
     return JobSucceeded(seen, None if seen is not None else answer.text())
 
 

@@ -35,7 +35,7 @@ def inventories(data: object) -> list[Mapping[str, Any]] | None:
     """The rows of a query's reply; None where it is not such a reply."""
     if not isinstance(data, dict) or not isinstance(data.get("inventories"), list):
         return None
-    return [row for row in data["inventories"] if isinstance(row, dict)]
+    return [row if isinstance(row, dict) else {} for row in data["inventories"]]
 
 
 def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | None:

@@ -43,12 +43,10 @@ def answer(status: int, body: object = b"") -> Answer:
         answer(202, {"location": "nonsense"}),
         answer(202, {}),
         answer(202),
-        answer(200, {"inventory": {"uuid": UUID}}),
-        answer(204),
     ],
 )
 def test_a_202_is_accepted_whatever_its_location_says(first: Answer) -> None:
-    """The job is known by our own id, so neither a wrong location nor an empty body matters; 200 and 204 count too."""
+    """The job is known by our own id, so neither a wrong location nor an empty body matters."""
     assert read_send(first) == Accepted()
 
 
@@ -112,9 +110,21 @@ def test_a_job_that_answers_200_succeeded_with_its_inventory() -> None:
     assert (result.seen.row.uuid, result.seen.row.state, result.text) == (UUID, "Stopped", None)
 
 
-@pytest.mark.parametrize("body", [{}, {"inventory": None}, {"inventory": []}, {"inventory": {"uuid": 5}}, {"inventory": {}}])
-def test_a_success_without_a_readable_inventory_is_still_success(body: object) -> None:
-    """A dry run answers `{}`; what came is kept as text."""
+@pytest.mark.parametrize("first", [answer(200, {"inventory": {"uuid": UUID}}), answer(200, HTML), answer(200), answer(204)])
+def test_a_put_answered_without_202_is_in_doubt(first: Answer) -> None:
+    """A stop is answered by 202: anything else that sounds like success came from somebody in between."""
+    assert isinstance(read_send(first), Lost)
+
+
+@pytest.mark.parametrize("body", [{}, {"inventory": None}, {"inventory": []}])
+def test_a_200_without_an_inventory_is_no_verdict(body: object) -> None:
+    """A stop that succeeded says so with the VM's inventory."""
+    assert isinstance(read_job(answer(200, body), see), JobUnreadable)
+
+
+@pytest.mark.parametrize("body", [{"inventory": {"uuid": 5}}, {"inventory": {}}])
+def test_a_success_with_an_odd_inventory_is_still_success(body: object) -> None:
+    """What came is kept as text."""
     assert read_job(answer(200, body), see) == JobSucceeded(None, json.dumps(body))
 
 

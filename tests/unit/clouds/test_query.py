@@ -150,9 +150,9 @@ def test_what_is_no_list_of_rows_is_not_taken_for_an_empty_one(data: object) -> 
     assert inventories(data) is None
 
 
-def test_rows_that_are_no_objects_are_passed_over() -> None:
-    """One odd member of a list does not cost the others."""
-    assert inventories({"inventories": [{"uuid": 1}, None, 3, "x", [], {"uuid": 2}]}) == [{"uuid": 1}, {"uuid": 2}]
+def test_rows_that_are_no_objects_are_not_passed_over() -> None:
+    """An odd member of a list stays as an empty row, so that nobody takes its VM for gone."""
+    assert inventories({"inventories": [{"uuid": 1}, None, "x", {"uuid": 2}]}) == [{"uuid": 1}, {}, {}, {"uuid": 2}]
 
 
 def test_a_host_needs_a_uuid_and_nothing_else() -> None:
