@@ -185,9 +185,10 @@ def _by_time(facts: Facts, grace: Attempt, rules: StopRules, words: str) -> Judg
             seconds=seconds,
             basis=basis,
         )
+    when = "at an unknown moment" if seconds is None else f"after {seconds:.1f} s"
     return _say(
         Outcome.STOPPED_FORCED,
-        f"{words}; its end was seen after {seconds or 0:.1f} s, where the node cuts the power at {limit:g} s",
+        f"{words}; its end was seen {when}, where the node cuts the power at {limit:g} s",
         seconds=seconds,
         basis=basis,
     )

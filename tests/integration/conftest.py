@@ -167,7 +167,12 @@ class Trial:
         for vm in self.report.vms:
             name, sim = vm.name or vm.uuid, self.node.vms.get(vm.uuid)
             ours = {attempt.job_uuid for attempt in vm.attempts}
-            down = [s for s in record.transitions_of(vm.uuid) if s.after == "Stopped" and s.job in ours]
+            steps = record.transitions_of(vm.uuid)
+            begun = any(s.after == "Stopping" and s.job in ours for s in steps)
+            # After a restart of the node its host sync ends what our job began, and knows no job.
+            down = [
+                s for s in steps if s.after == "Stopped" and (s.job in ours or (begun and s.by == "agent" and s.job is None))
+            ]
             sent = {r.job for r in record.requests if r.vm_uuid == vm.uuid and r.action == "stopVmInstance"}
             checks = {
                 "it has no outcome": vm.outcome is None,

@@ -285,7 +285,6 @@ async def test_wrong_answers_to_the_put(trial: Trials) -> None:
     assert all(run.node.faults.struck(fault) for fault in run.node.faults)
 
 
-# FINDING: clouds/zstack/jobs.py read_send takes any 200 for an acceptance; then cold comes without grace.
 @pytest.mark.parametrize("kind", ["html", "empty", "text", "garbage"])
 async def test_a_200_that_is_no_acceptance(trial: Trials, kind: str) -> None:
     """A 200 from something else than the node is a lost answer: the job is asked for, and the PUT goes out again."""
@@ -337,7 +336,6 @@ async def test_wrong_answers_to_polls(trial: Trials) -> None:
     run.hold({"deaf-*": "stopped_forced", **dict.fromkeys(POLL_FAULTS, "stopped_clean")})
 
 
-# FINDING: clouds/zstack/jobs.py _succeeded takes any JSON object for success; a power cut is then reported stopped_clean.
 async def test_a_poll_with_garbage_is_no_success(trial: Trials) -> None:
     """A 200 without an inventory does not make a power cut a clean stop."""
     faults = [{"kind": "garbage", "on": "poll", "first": 2}]
@@ -346,7 +344,6 @@ async def test_a_poll_with_garbage_is_no_success(trial: Trials) -> None:
     run.hold({"deaf": "stopped_forced", "vm": "stopped_clean"})
 
 
-# FINDING: clouds/zstack/cloud.py look makes one broken answer the whole node being away; the run is halted for it.
 async def test_one_job_that_can_never_be_read(trial: Trials) -> None:
     """One VM whose polls always break off ends by its state; the run goes on and verifies."""
     faults = [{"kind": "truncated", "on": "poll", "vms": ["mute"]}]
@@ -357,7 +354,6 @@ async def test_one_job_that_can_never_be_read(trial: Trials) -> None:
     assert run.vm("vm-1").verified_at is not None
 
 
-# FINDING: the same, in Phase.SETTLE, where no deadline ends it.
 async def test_one_lost_put_whose_job_can_never_be_read(trial: Trials) -> None:
     """The same where the PUT's answer was lost, so that the job has to be asked for first."""
     faults = [
@@ -387,7 +383,6 @@ async def test_wrong_answers_to_queries(trial: Trials) -> None:
     run.hold({"vm-*": "stopped_clean", "deaf": "stopped_forced"})
 
 
-# FINDING: engine/run.py _verify gives up for every VM when one row cannot be read.
 @pytest.mark.parametrize("when", ["from the first", "after the put"])
 async def test_one_row_that_cannot_be_read(trial: Trials, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """One VM's row that cannot be read costs no neighbour anything, verification included."""
@@ -414,7 +409,6 @@ async def test_one_row_that_cannot_be_read(trial: Trials, monkeypatch: pytest.Mo
     assert run.vm("ha").outcome is Outcome.CAME_BACK
 
 
-# FINDING: clouds/zstack/cloud.py read and states drop a row without a UUID; its VM is then taken for destroyed.
 async def test_a_row_that_makes_no_sense_is_not_gone(trial: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row the node sent, and nobody can read, is unreadable: not_found needs a node that has no such row."""
     run = trial({"vms": [group("odd"), group("vm-{n}", count=3)]})
@@ -452,7 +446,6 @@ async def test_sessions_that_expire_are_renewed(trial: Trials) -> None:
     assert len(run.node.record.sessions) > 1
 
 
-# FINDING: engine/watch.py looks at no job while the bulk query is refused; row 11 is never reached.
 async def test_a_given_session_that_ends(trial: Trials) -> None:
     """A given session that ends in mid-run: nothing more is sent, no VM fails, and jobs under way are still read."""
     sessions: list[str] = []
@@ -537,7 +530,6 @@ async def test_a_restart_in_mid_run(trial: Trials) -> None:
     assert run.report.run.status == "finished"
 
 
-# FINDING: actions/stop.py abandon counts a PUT that never left (http.unsent) as sent.
 async def test_what_never_left_is_not_reached(trial: Trials) -> None:
     """The node goes away for good: a VM whose PUT never left, or never found a connection, is not_reached, not unknown."""
     gone: list[asyncio.Task[None]] = []
@@ -625,7 +617,6 @@ async def test_a_vm_that_starts_or_stops_by_itself(trial: Trials) -> None:
     assert run.node.record.stop_puts(run.sim("stops").uuid) == 0
 
 
-# FINDING: actions/stop.py _settle_read: 404 and Stopping forgets, at the end of the watch, that our PUT never arrived.
 async def test_a_lost_put_and_another_operators_stop(trial: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our PUT never arrived, and somebody else's stop is under way: it is theirs, not ours."""
 
@@ -776,7 +767,6 @@ async def test_the_second_interrupt(trial: Trials) -> None:
     assert run.node.record.open_sessions() == []
 
 
-# FINDING: clouds/zstack/jobs.py read_send, as in test_a_200_that_is_no_acceptance.
 async def test_fifty_moments_of_chaos(trial: Trials) -> None:
     """Many faults at once, by chance: whatever the outcomes, none of them is a lie."""
     kinds = ("drop_before", "drop_after", "truncated", "html", "too_many_requests", "close_after_headers")

@@ -46,6 +46,8 @@ KEEPALIVE = timedelta(minutes=30)
 """A session lives 7200 s from its last authenticated call; job polls do not count (zstack-rest.md 8)."""
 _UNSENT = "http.unsent"
 _TOO_MANY = 429
+_SAYS_200, _MOST_ODD = "http.200", 10
+"""A job that says 200 without an inventory as often as this in a row (a dry run does) will not say more."""
 _FIRST_LOOK, _LONGEST_LOOK = 0.5, 3.0
 
 
@@ -208,6 +210,8 @@ class ZStackClient:
                     error = own_error("orchestrator.unreadable", text or "the job succeeded without an inventory")
                 case JobFailed(error=failure):
                     error = failure
+                case JobUnreadable(error=odd_answer):
+                    error = own_error("orchestrator.unreadable", odd_answer.details or "an answer without an inventory")
                 case _:
                     pass
             if error is not None and again and session_gone(error) and self.credential == "account":
@@ -246,7 +250,7 @@ class ZStackClient:
                 doubt = not isinstance(answer, JobMissing)
 
     async def _await_job(self, job_uuid: str, deadline: float) -> JobAnswer | None:
-        delay = _FIRST_LOOK
+        delay, odd = _FIRST_LOOK, 0
         while anyio.current_time() < deadline:
             await anyio.sleep(min(delay, max(0.0, deadline - anyio.current_time())))
             delay = min(delay * 1.3, _LONGEST_LOOK)
@@ -255,6 +259,9 @@ class ZStackClient:
             except ExchangeError:
                 continue
             if isinstance(answer, (JobSucceeded, JobFailed)):
+                return answer
+            odd = odd + 1 if isinstance(answer, JobUnreadable) and answer.error.code == _SAYS_200 else 0
+            if odd == _MOST_ODD:
                 return answer
         return None
 
