@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -57,6 +58,8 @@ class Prepared:
     preview: Preview
 
 
+_TOGETHER = 500
+"""VMs that are verified or written in one go."""
 _LINGER_SECONDS = 0.05
 """How long the first read of a VM waits for others to share its query."""
 
@@ -240,20 +243,15 @@ class Run:
                 self._in_flight.add(place.row.uuid)
                 flights.start_soon(self._stop_one, means, place)
 
-            for row in await self._dispatcher.run(start):
-                record = self._records[row.uuid]
-                reason = self._halt.reason or Reason.OPERATOR
-                evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
-                await self._settle(
-                    record.model_copy(
-                        update={
-                            "outcome": Outcome.NOT_REACHED,
-                            "reason": reason,
-                            "evidence": evidence,
-                            "finished_at": self._clock.wall(),
-                        }
-                    )
-                )
+            left = await self._dispatcher.run(start)
+            evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
+            changes = {
+                "outcome": Outcome.NOT_REACHED,
+                "reason": self._halt.reason,
+                "evidence": evidence,
+                "finished_at": self._clock.wall(),
+            }
+            await self._settle_all([self._records[row.uuid].model_copy(update=changes) for row in left])
 
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid
@@ -274,7 +272,7 @@ class Run:
             self._in_flight.discard(uuid)
             self._dispatcher.release(place, self._clock.now() - began)
 
-    async def _settle(self, record: VmRecord) -> None:
+    async def _settle(self, record: VmRecord, *, tell: bool = True) -> None:
         """The outcome is durable before it opens a slot. A record without an inventory keeps the journalled one."""
         self._records[record.uuid] = _slim(record)
         if record.inventory is None:
@@ -285,7 +283,16 @@ class Run:
         except JournalWriteError as error:
             self._lose_journal(error)
             return
-        self._tell_outcome(record)
+        if tell:
+            self._tell_outcome(record)
+
+    async def _settle_all(self, records: Sequence[VmRecord]) -> None:
+        """Many at once share the journal's commits."""
+        for start in range(0, len(records), _TOGETHER):
+            async with anyio.create_task_group() as writes:
+                for record in records[start : start + _TOGETHER]:
+                    earlier = self._records[record.uuid].outcome
+                    writes.start_soon(partial(self._settle, record, tell=record.outcome != earlier))
 
     def _tell_outcome(self, record: VmRecord) -> None:
         self._tell(
@@ -301,42 +308,33 @@ class Run:
 
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _verify(self, reader: Reader) -> None:
-        if self._journal_error is not None:
-            raise JournalWriteError(self._journal_error)
         after = self._plan.verify.after.total_seconds()
         due = [record for record in self._records.values() if to_verify(record)]
-        if not after or not due or self._outage.over:
+        if not after or not due or self._outage.over or self._journal_error is not None:
             return
         if any(record.attempts for record in due):
             wait = max(0.0, self._last_stop_at + after - self._clock.now())
             self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
             await anyio.sleep(wait)
         unread = 0
-        for start in range(0, len(due), 500):
-            part = due[start : start + 500]
+        for start in range(0, len(due), _TOGETHER):
+            part = due[start : start + _TOGETHER]
             seen: dict[str, Seen | None] = {}
             async with anyio.create_task_group() as reads:
                 for record in part:
                     reads.start_soon(_read_into, seen, reader, record.uuid)
             at = self._clock.wall()
             unread += len(part) - len(seen)
-            for record in part:
-                if record.uuid in seen:
-                    await self._verify_one(record, seen[record.uuid], at)
+            await self._settle_all(
+                [
+                    verified(record, seen[record.uuid], self._states.get(record.uuid), self._rules, at)
+                    for record in part
+                    if record.uuid in seen
+                ]
+            )
         if unread:
             self._tell("run.verification_failed", None, {"vms": unread})
             self._warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
-
-    async def _verify_one(self, record: VmRecord, seen: Any, at: str) -> None:
-        after = verified(record, seen, self._states.get(record.uuid), self._rules, at)
-        if after.outcome != record.outcome:
-            await self._settle(after)
-            return
-        self._records[record.uuid] = _slim(after)
-        if after.inventory is None:
-            kept, _ = self._journal.vm(self._record.id, record.uuid)
-            after = after.model_copy(update={"inventory": kept.inventory})
-        await self._journal.settle(self._record.id, after)
 
     def _warn(self, text: str) -> None:
         self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})

@@ -9,12 +9,13 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
-from orchestrator.engine.run import Run, new_run_id, prepare, run_record
+from orchestrator.engine.run import JournalLostError, Run, new_run_id, prepare, run_record
+from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.event import Event
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import AttemptRecord, ReportDocument
+from orchestrator.model.report import AttemptRecord, ReportDocument, RunReport
 from orchestrator.model.target import Lost, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.virtual import run_virtual
@@ -65,12 +66,20 @@ class Trial:
         now = datetime.now(UTC)
         record = run_record(prepared, run_id=new_run_id(now), started_at=now.isoformat(), started_by="t@t", tool_version="0")
         self.the_run = Run(prepared, self.cloud, self.journal, run=record, listeners=[self.events.append])
+        report: RunReport | None = None
+        lost: JournalLostError | None = None
         async with anyio.create_task_group() as tasks:
             for act in self.during:
                 tasks.start_soon(act, self)  # type: ignore[arg-type]
-            report = await self.the_run.run()
+            try:
+                report = await self.the_run.run()
+            except JournalLostError as error:
+                lost = error  # raised below: a task group would wrap it
             self.seconds = anyio.current_time() - began
             tasks.cancel_scope.cancel()
+        if lost is not None:
+            raise lost
+        assert report is not None
         return report.document()
 
 
@@ -288,3 +297,35 @@ def test_a_vm_that_moved_takes_its_slot_on_the_new_host() -> None:
     report = run_virtual(trial.go)
     assert set(outcomes(report)) == {Outcome.STOPPED_CLEAN}
     assert trial.cloud.peak == 1
+
+
+def test_a_journal_that_breaks_stops_all_sending() -> None:
+    """Once an intent cannot be written no PUT leaves any more, and the run ends with one sentence and exit code 4."""
+
+    class Full(MemoryJournal):
+        async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+            if len(trial.cloud.sent) >= 3:
+                raise JournalWriteError("the journal cannot be written (disk full)")
+            await super().intend(run_id, vm_uuid, number, attempt)
+
+    trial = Trial([guest(n, seconds=10.0) for n in range(20)], per_host=1)
+    trial.journal = Full()
+    with pytest.raises(JournalLostError, match="disk full") as caught:
+        run_virtual(trial.go)
+    assert caught.value.exit_code == 4
+    assert len(trial.cloud.sent) == 3
+
+
+def test_a_not_reached_vm_keeps_its_inventory() -> None:
+    """The last inventory seen is in the report of a VM whose turn never came."""
+    trial = Trial([guest(n, seconds=30.0) for n in range(3)], per_host=1)
+
+    async def press(this: Trial) -> None:
+        await anyio.sleep(1)
+        assert this.the_run is not None
+        this.the_run.interrupt()
+
+    trial.during.append(press)
+    report = run_virtual(trial.go)
+    assert outcomes(report).count(Outcome.NOT_REACHED) == 2
+    assert all(vm.inventory is not None and vm.inventory["uuid"] == vm.uuid for vm in report.vms)
