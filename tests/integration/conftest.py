@@ -20,8 +20,8 @@ from orchestrator.plan.load import plan_from_text
 from orchestrator.settings import ConnectionSettings
 from orchestrator.simulator import Scenario, SimulatedNode, SimulatedVm, StopJob
 
-SCALE = 50.0
-"""Simulated seconds per second: the power cut comes after 1.2 s."""
+SCALE = 30.0
+"""Simulated seconds per second: the power cut comes after 2 s."""
 POWER_CUT = 60.0 / SCALE
 
 

@@ -27,7 +27,7 @@ from tests.integration.conftest import POWER_CUT, Trial, settings_for
 from tests.virtual import run_virtual
 
 Trials = Callable[..., Trial]
-QUICK = {"shutdown": [3, 20]}
+QUICK = {"shutdown": [1, 8]}
 """A guest that is off after 0.06 to 0.4 s: never near the power cut."""
 
 
