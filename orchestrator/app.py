@@ -17,7 +17,8 @@ from platformdirs import user_state_path
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.engine.preview import Preview, drift
-from orchestrator.engine.run import Prepared, Run, check_permission, new_run_id, prepare, run_record
+from orchestrator.engine.records import Prepared, run_record
+from orchestrator.engine.run import Run, check_permission, new_run_id, prepare
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.sqlite import SqliteJournal

@@ -23,6 +23,23 @@ from orchestrator.actions.rules import (
     nothing_done,
     whole_seconds,
 )
+from orchestrator.actions.steps import (
+    Answered,
+    Done,
+    Elapsed,
+    Halt,
+    Look,
+    Looked,
+    Read,
+    ReadVm,
+    Resend,
+    Saw,
+    Send,
+    Signal,
+    Step,
+    Wait,
+    Watch,
+)
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.report import Evidence
@@ -37,119 +54,32 @@ from orchestrator.model.target import (
     JobUnreadable,
     Lost,
     Refused,
-    SendResult,
     VmRow,
 )
 
-
-# ── signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True)
-class Read:
-    """The VM's row was read: None means that the node has no such row; `unreadable` that nobody could say."""
-
-    now: float
-    row: VmRow | None
-    unreadable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The PUT of the last `Send` or `Resend` left at `at` and this came back. `node_at`: `at` by the node's clock."""
-
-    now: float
-    at: float
-    node_at: float | None
-    job_uuid: str
-    result: SendResult
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A job's answer, and when it was seen."""
-
-    now: float
-    job_uuid: str
-    answer: JobAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class Saw:
-    """The watch read a state word in passing (None: no such row)."""
-
-    now: float
-    state: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Elapsed:
-    """The time a step asked for is over."""
-
-    now: float
-
-
-@dataclass(frozen=True, slots=True)
-class Halt:
-    """From now on no PUT of any kind leaves. The step under way goes on."""
-
-    now: float
-    reason: Reason
-
-
-Signal = Read | Answered | Looked | Saw | Elapsed | Halt
-
-
-# ── steps ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-@dataclass(frozen=True, slots=True)
-class ReadVm:
-    """Read the VM now; answer with `Read`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A new PUT under a new job id, its intent durable first; answer with `Answered`."""
-
-    type: AttemptType
-    reason: AttemptReason
-    api_timeout_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resend:
-    """The last attempt's PUT once more, under the same id; answer with `Answered`."""
-
-    job_uuid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Watch job and state: `Saw` for each state read, `Looked` for a verdict, `Elapsed` at `until`."""
-
-    job_uuid: str
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ask for this job once; answer with `Looked`."""
-
-    job_uuid: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Do nothing until then; answer with `Elapsed`."""
-
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The end."""
-
-    judgement: Judgement
-
-
-Step = ReadVm | Send | Resend | Watch | Look | Wait | Done
+__all__ = [
+    "Answered",
+    "Done",
+    "Elapsed",
+    "Halt",
+    "Look",
+    "Looked",
+    "Phase",
+    "Read",
+    "ReadVm",
+    "Resend",
+    "Saw",
+    "Send",
+    "Signal",
+    "Step",
+    "StopState",
+    "Wait",
+    "Watch",
+    "abandon",
+    "advance",
+    "begin",
+    "withhold",
+]
 
 
 class Phase(StrEnum):

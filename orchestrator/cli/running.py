@@ -18,7 +18,7 @@ from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import Say, complain, drop, interactive, unbreakable, voice
 from orchestrator.engine.admit import Kind
 from orchestrator.engine.preview import Preview
-from orchestrator.engine.run import Prepared
+from orchestrator.engine.records import Prepared
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport

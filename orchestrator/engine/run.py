@@ -4,7 +4,6 @@ import contextlib
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,19 +13,21 @@ from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import StopRules, stop_rules
 from orchestrator.actions.stop import StopState
-from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
-from orchestrator.engine.admit import WAVE, Verdict, admit, guard_problems
+from orchestrator.clouds.interface import Cloud, NodeAwayError
+from orchestrator.engine.admit import WAVE, admit, guard_problems
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.drive import Drive, Means
 from orchestrator.engine.halt import Halt
+from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ourselves import endpoint_addresses, local_macs
 from orchestrator.engine.outage import NodeGoneError, Outage
-from orchestrator.engine.preview import Preview, make_preview, plan_digest
+from orchestrator.engine.preview import make_preview
 from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.resolve import Resolution, resolve
+from orchestrator.engine.records import Prepared, first_record, totals_of
+from orchestrator.engine.resolve import resolve
 from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
-from orchestrator.engine.verify import left_why, to_verify, verified
+from orchestrator.engine.verify import to_verify, verified
 from orchestrator.engine.watch import Watcher
 from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError, RefusedError
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
@@ -35,8 +36,6 @@ from orchestrator.model.outcome import GOOD, Outcome, Reason
 from orchestrator.model.report import (
     EndedBy,
     Evidence,
-    HostRecord,
-    LeftOnHost,
     RunRecord,
     RunReport,
     RunStatus,
@@ -46,17 +45,6 @@ from orchestrator.model.report import (
 )
 from orchestrator.model.target import Seen
 from orchestrator.plan.load import PlanFile
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A plan resolved and judged, nothing sent: what a preview shows and a run begins with."""
-
-    plan_file: PlanFile
-    resolution: Resolution
-    verdicts: list[Verdict]
-    preview: Preview
-
 
 _TOGETHER = 500
 """VMs that are verified or written in one go."""
@@ -215,7 +203,7 @@ class Run:
         levels = self._prepared.resolution.ha_levels
         now = self._clock.wall()
         for verdict in self._prepared.verdicts:
-            record = _first_record(verdict, levels, now)
+            record = first_record(verdict, levels, now)
             self._records[record.uuid] = record
             if verdict.outcome is None and verdict.target.seen is not None:
                 self._lanes.add(verdict.target.seen.row)
@@ -342,7 +330,11 @@ class Run:
     async def _finish(self) -> RunReport:
         if self._journal_error is not None:
             raise JournalWriteError(self._journal_error)
-        hosts = await self._hosts()
+        cloud = None if self.left or self._outage.over else self._cloud
+        excluded = frozenset(vm.uuid for vm in self._record.excluded)
+        hosts, warning = await read_hosts(cloud, self._records.values(), excluded)
+        if warning is not None:
+            self._warn(warning)
         counts = Counter(record.outcome for record in self._records.values())
         status, ended_by, code = self._ending(counts)
         finished = self._clock.wall()
@@ -355,7 +347,7 @@ class Run:
                 "stops": tuple(self._stops),
             }
         )
-        totals = _totals(self._records.values())
+        totals = totals_of(self._records.values())
         wave = WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)
         await self._journal.finish(self._record, hosts, [wave])
         self._tell("run.finished", None, {"status": status, "exit_code": code})
@@ -370,46 +362,6 @@ class Run:
             return "stopped_early", ended_by, 4
         return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
 
-    async def _hosts(self) -> list[HostRecord]:
-        """The hosts of the targets, and what is left on each; unread where the node is gone or nobody waits."""
-        by_host: dict[str, list[VmRecord]] = {}
-        for record in self._records.values():
-            if record.host_uuid is not None:
-                by_host.setdefault(record.host_uuid, []).append(record)
-        rows: Mapping[str, Any] = {}
-        left: Mapping[str, Any] | None = None
-        if by_host and not self.left and not self._outage.over:
-            try:
-                with anyio.move_on_after(60):
-                    rows = await self._cloud.hosts(list(by_host))
-                    left = await self._cloud.running_on(list(by_host))
-            except (NodeAwayError, QueryRefusedError) as error:
-                self._warn(f"what is left on the hosts could not be read: {error.detail}")
-        outcomes = {record.uuid: record.outcome for record in self._records.values() if record.outcome is not None}
-        excluded = frozenset(vm.uuid for vm in self._record.excluded)
-        return [
-            HostRecord(
-                uuid=host,
-                name=rows[host].name if host in rows else None,
-                status=rows[host].status if host in rows else None,
-                state=rows[host].state if host in rows else None,
-                totals={key: count for key, count in _totals(records).items() if count},
-                left_on_host=None
-                if left is None
-                else tuple(
-                    LeftOnHost(
-                        uuid=seen.row.uuid,
-                        name=seen.row.name,
-                        type=seen.row.type,
-                        state=seen.row.state,
-                        why=left_why(seen.row.uuid, outcomes, excluded, seen.row.type),
-                    )
-                    for seen in left.get(host, [])
-                ),
-            )
-            for host, records in by_host.items()
-        ]
-
 
 async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:
     with contextlib.suppress(UnreadableError, NodeGoneError):
@@ -418,50 +370,3 @@ async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) ->
 
 def _slim(record: VmRecord) -> VmRecord:
     return record.model_copy(update={"inventory": None})
-
-
-def _first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRecord:
-    seen = verdict.target.seen
-    row = seen.row if seen is not None else None
-    outcome = verdict.outcome
-    return VmRecord(
-        uuid=verdict.target.uuid,
-        name=row.name if row else None,
-        type=row.type if row else None,
-        host_uuid=row.host_uuid if row else None,
-        cluster_uuid=row.cluster_uuid if row else None,
-        wave=WAVE,
-        ha_level=levels.get(verdict.target.uuid),
-        outcome=outcome,
-        reason=verdict.reason,
-        evidence=Evidence(text=verdict.why, basis="state" if row else "none") if outcome is not None else None,
-        state_before=row.state if row else None,
-        state=row.state if row else None,
-        finished_at=now if outcome is not None else None,
-        inventory=dict(seen.inventory) if seen is not None else None,
-    )
-
-
-def _totals(records: Any) -> dict[str, int]:
-    counts = Counter(record.outcome for record in records)
-    return {"targets": counts.total(), **{outcome.value: counts[outcome] for outcome in Outcome}}
-
-
-def run_record(prepared: Prepared, *, run_id: str, started_at: str, started_by: str, tool_version: str) -> RunRecord:
-    """The run's own record before anything was sent."""
-    plan, resolution = prepared.plan_file.plan, prepared.resolution
-    return RunRecord(
-        id=run_id,
-        plan=plan.name,
-        reference=plan.reference,
-        plan_digest=plan_digest(prepared.plan_file.text),
-        plan_text=prepared.plan_file.text,
-        endpoint=resolution.facts.endpoint,
-        node_version=resolution.facts.version,
-        tool_version=tool_version,
-        started_by=started_by,
-        started_at=started_at,
-        excluded=resolution.excluded,
-        selectors=resolution.selectors,
-        warnings=prepared.preview.warnings,
-    )

@@ -15,7 +15,8 @@ import pytest
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.http import Answer, Http
-from orchestrator.engine.run import Run, new_run_id, prepare, run_record
+from orchestrator.engine.records import run_record
+from orchestrator.engine.run import Run, new_run_id, prepare
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import Outcome

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
-from orchestrator.engine.run import JournalLostError, Run, new_run_id, prepare, run_record
+from orchestrator.engine.records import run_record
+from orchestrator.engine.run import JournalLostError, Run, new_run_id, prepare
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.event import Event

@@ -1,0 +1,63 @@
+"""The hosts of a run's targets after it, and whether each is really empty."""
+
+from collections.abc import Collection, Mapping
+
+import anyio
+
+from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
+from orchestrator.engine.records import totals_of
+from orchestrator.engine.verify import left_why
+from orchestrator.model.report import HostRecord, LeftOnHost, VmRecord
+from orchestrator.model.target import HostRow, Seen
+
+_PATIENCE_SECONDS = 60.0
+
+
+async def read_hosts(
+    cloud: Cloud | None, records: Collection[VmRecord], excluded: frozenset[str]
+) -> tuple[list[HostRecord], str | None]:
+    """The hosts, and a warning where what is left on them could not be read. `cloud` None: nobody asks it any more."""
+    by_host: dict[str, list[VmRecord]] = {}
+    for record in records:
+        if record.host_uuid is not None:
+            by_host.setdefault(record.host_uuid, []).append(record)
+    rows: Mapping[str, HostRow] = {}
+    left: Mapping[str, list[Seen]] | None = None
+    warning = None
+    if by_host and cloud is not None:
+        try:
+            with anyio.fail_after(_PATIENCE_SECONDS):
+                rows = await cloud.hosts(list(by_host))
+                left = await cloud.running_on(list(by_host))
+        except (NodeAwayError, QueryRefusedError) as error:
+            warning = f"what is left on the hosts could not be read: {error.detail}"
+        except TimeoutError:
+            warning = f"what is left on the hosts could not be read within {_PATIENCE_SECONDS:.0f} s"
+    outcomes = {record.uuid: record.outcome for record in records if record.outcome is not None}
+
+    def left_on(host: str) -> tuple[LeftOnHost, ...] | None:
+        if left is None:
+            return None
+        return tuple(
+            LeftOnHost(
+                uuid=seen.row.uuid,
+                name=seen.row.name,
+                type=seen.row.type,
+                state=seen.row.state,
+                why=left_why(seen.row.uuid, outcomes, excluded, seen.row.type),
+            )
+            for seen in left.get(host, [])
+        )
+
+    made = [
+        HostRecord(
+            uuid=host,
+            name=rows[host].name if host in rows else None,
+            status=rows[host].status if host in rows else None,
+            state=rows[host].state if host in rows else None,
+            totals={key: count for key, count in totals_of(members).items() if count},
+            left_on_host=left_on(host),
+        )
+        for host, members in by_host.items()
+    ]
+    return made, warning
