@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from orchestrator.clouds.interface import NodeAwayError, NodeFacts
-from orchestrator.model.fault import NodeError
+from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.target import (
     Accepted,
     HostRow,
@@ -15,6 +15,7 @@ from orchestrator.model.target import (
     JobMissing,
     JobRunning,
     JobSucceeded,
+    Lost,
     Seen,
     SendResult,
     StopRequest,
@@ -89,7 +90,7 @@ class MemoryCloud:
         """Start the guest's script."""
         guest = self.guests[request.vm_uuid]
         if not leaving():
-            raise AssertionError("a PUT was asked for after the run was halted")
+            return Lost(own_error("http.unsent", "held back: the run is over"))
         now = anyio.current_time()
         self.sent.append((now, request))
         if guest.answers:

@@ -228,6 +228,7 @@ class Drive:
                 return False
             left_at.append(m.clock.now())
             self._times[-1].sent_at = m.clock.wall()
+            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
             return True
 
         request = StopRequest(

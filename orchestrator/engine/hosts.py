@@ -27,12 +27,12 @@ async def read_hosts(
     if by_host and cloud is not None:
         try:
             with anyio.fail_after(_PATIENCE_SECONDS):
-                rows = await cloud.hosts(list(by_host))
                 left = await cloud.running_on(list(by_host))
+                rows = await cloud.hosts(list(by_host))
         except (NodeAwayError, QueryRefusedError) as error:
-            warning = f"what is left on the hosts could not be read: {error.detail}"
+            warning = f"the hosts could not be read whole: {error.detail}"
         except TimeoutError:
-            warning = f"what is left on the hosts could not be read within {_PATIENCE_SECONDS:.0f} s"
+            warning = f"the hosts could not be read whole within {_PATIENCE_SECONDS:.0f} s"
     outcomes = {record.uuid: record.outcome for record in records if record.outcome is not None}
 
     def left_on(host: str) -> tuple[LeftOnHost, ...] | None:

@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import anyio
+
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.errors import NodeUnreachableError, UsageError
 from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.target import Seen
 from orchestrator.plan.load import PlanFile, Selected
+
+_PAUSES = (0.5, 2.0)
+"""Seconds between the tries to resolve: one odd moment of the node refuses nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +40,17 @@ class Resolution:
 
 async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
     """Ask the node. Raises NodeUnreachableError, UsageError for a filter it refuses, LoginError."""
-    try:
-        return await _resolve(plan_file, cloud)
-    except NodeAwayError as error:
-        raise NodeUnreachableError(f"the plan cannot be resolved: the node does not answer ({error.detail})") from None
+    for pause in (*_PAUSES, None):
+        try:
+            return await _resolve(plan_file, cloud)
+        except NodeAwayError as error:
+            if pause is None:
+                raise NodeUnreachableError(
+                    f"the plan cannot be resolved, for the node gives no list of VMs ({error.detail}): "
+                    "see that it is up and not overloaded, and try again"
+                ) from None
+        await anyio.sleep(pause)
+    raise AssertionError
 
 
 async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:

@@ -131,7 +131,7 @@ class Run:
         self._dispatcher = Dispatcher(self._lanes, self._slots, self._halt)
         self._records: dict[str, VmRecord] = {}
         self._states: dict[str, StopState] = {}
-        self._in_flight: set[str] = set()
+        self._at_node: set[str] = set()
         self._last_stop_at = self._clock.now()
         self._journal_error: str | None = None
         self._stops: list[StopRecord] = []
@@ -139,9 +139,9 @@ class Run:
         self.left = False
 
     @property
-    def in_flight(self) -> int:
-        """VMs that hold a slot now."""
-        return len(self._in_flight)
+    def jobs_at_node(self) -> int:
+        """VMs whose PUT has left and that have no outcome yet: their jobs go on whatever we do."""
+        return len(self._at_node)
 
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
@@ -170,12 +170,14 @@ class Run:
                 report = await self._finish()
         except JournalWriteError as error:
             raise JournalLostError(
-                f"{error}: all sending has stopped, and {self.in_flight} jobs may go on at the node; "
+                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; "
                 "free the disk or mend its permissions, then look at those VMs before a new run"
             ) from None
         return report
 
     def _tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
+        if kind == "vm.sent" and vm_uuid is not None:
+            self._at_node.add(vm_uuid)
         event = Event(kind, self._clock.wall(), vm_uuid, data or {})
         try:
             self._journal.event(self._record.id, JournalEvent(event.at, kind, vm_uuid, data))
@@ -189,7 +191,7 @@ class Run:
             return
         self._halt.set(reason)
         self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
-        self._tell("run.halted", None, {"reason": reason.value, "in_flight": self.in_flight})
+        self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node})
         self._dispatcher.wake()
 
     def _lose_journal(self, error: JournalWriteError) -> None:
@@ -228,7 +230,6 @@ class Run:
         async with anyio.create_task_group() as flights:
 
             def start(place: Place) -> None:
-                self._in_flight.add(place.row.uuid)
                 flights.start_soon(self._stop_one, means, place)
 
             left = await self._dispatcher.run(start)
@@ -257,7 +258,7 @@ class Run:
         except JournalWriteError as error:
             self._lose_journal(error)
         finally:
-            self._in_flight.discard(uuid)
+            self._at_node.discard(uuid)
             self._dispatcher.release(place, self._clock.now() - began)
 
     async def _settle(self, record: VmRecord, *, tell: bool = True) -> None:

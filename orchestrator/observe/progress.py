@@ -38,8 +38,8 @@ class Progress:
                 self._write("the node is back")
             case "run.halted":
                 self._write(
-                    f"nothing more is sent ({data['reason']}); {data['in_flight']} VMs in flight are watched to their end, "
-                    "their jobs go on at the node; Ctrl-C again leaves at once"
+                    f"nothing more is sent ({data['reason']}); jobs that go on at the node: {data['jobs']}, "
+                    "watched to their end; Ctrl-C again leaves at once"
                 )
             case "run.verifying":
                 self._count(event, force=True)

@@ -22,7 +22,7 @@ def test_the_first_signal_ends_all_sending(cli: Cli, node: Node, number: signal.
     done = running.wait()
     assert done.code == 4, done
     assert "nothing more is sent (operator)" in done.err
-    assert "1 VMs in flight" in done.err
+    assert "jobs that go on at the node: 1" in done.err
     report = cli.report()
     assert (report["run"]["status"], report["run"]["ended_by"]) == ("stopped_early", "operator")
     assert report["totals"]["not_reached"] >= 1

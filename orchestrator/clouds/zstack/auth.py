@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import anyio
 
 from orchestrator.clouds.zstack.errors import node_error, not_ready
-from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http
+from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http, patiently
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError
 
@@ -104,7 +104,7 @@ class AccountLogin:
     async def _login(self, http: Http) -> str:
         body = {"logInByAccount": {"accountName": self._account, "password": self._digest}}
         try:
-            answer = await http.exchange("PUT", "/v1/accounts/login", body=body, patience_seconds=30)
+            answer = await patiently(lambda: http.exchange("PUT", "/v1/accounts/login", body=body, patience_seconds=30))
         except ExchangeError as error:
             raise unreachable(http.base, error) from None
         data = answer.json()
@@ -185,7 +185,10 @@ async def clock_ahead(http: Http, now: Callable[[], datetime]) -> timedelta:
     """The node's clock minus ours; zero where it does not tell. Raises NodeUnreachableError."""
     before = now()
     try:
-        answer = await http.exchange("PUT", "/v1/management-nodes/actions", body={"getCurrentTime": {}}, patience_seconds=30)
+        body: dict[str, object] = {"getCurrentTime": {}}
+        answer = await patiently(
+            lambda: http.exchange("PUT", "/v1/management-nodes/actions", body=body, patience_seconds=30)
+        )
     except ExchangeError as error:
         raise unreachable(http.base, error) from None
     middle = before + (now() - before) / 2

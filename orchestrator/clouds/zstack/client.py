@@ -22,7 +22,7 @@ from orchestrator.clouds.zstack.auth import (
     zone_from,
 )
 from orchestrator.clouds.zstack.errors import node_error, session_gone
-from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http
+from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http, patiently
 from orchestrator.clouds.zstack.wire import VmInventory
 from orchestrator.errors import LoginError, NodeUnreachableError, UsageError, ZStackError
 from orchestrator.model.fault import NodeError, own_error
@@ -154,8 +154,10 @@ class ZStackClient:
     async def version(self) -> str | None:
         """The node's version; None where it does not tell. Raises NodeUnreachableError."""
         try:
-            answer = await self.http.exchange(
-                "PUT", "/v1/management-nodes/actions", body={"getVersion": {}}, patience_seconds=30
+            answer = await patiently(
+                lambda: self.http.exchange(
+                    "PUT", "/v1/management-nodes/actions", body={"getVersion": {}}, patience_seconds=30
+                )
             )
         except ExchangeError as error:
             raise unreachable(self.endpoint, error) from None
@@ -172,7 +174,7 @@ class ZStackClient:
     async def learn_clock(self) -> None:
         """Learn the node's clock and zone, which give its timestamps their meaning. Raises as `call`."""
         self.ahead = (await clock_ahead(self.http, lambda: datetime.now(UTC))).total_seconds()
-        answer = await self.call("GET", "/v1/management-nodes/platform-timezone")
+        answer = await patiently(lambda: self.call("GET", "/v1/management-nodes/platform-timezone"))
         self.zone = zone_from(answer.json())
 
     async def stop_vm(
@@ -298,7 +300,8 @@ def _auth(settings: ConnectionSettings) -> Auth:
 
 
 def _tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
-    if not settings.base_url().startswith("https:"):
+    encrypted = settings.base_url().startswith("https:")
+    if not encrypted and settings.ca_file is None:
         return None
     try:
         context = ssl.create_default_context()
@@ -311,4 +314,4 @@ def _tls(settings: ConnectionSettings) -> ssl.SSLContext | None:
     if settings.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+    return context if encrypted else None

@@ -6,7 +6,7 @@ unseen, so a middleware turns that error into `ExchangeError` before aiohttp's o
 
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ CONNECTIONS = 50
 """Sockets; many more only slow a client down, and VMs in flight need none of their own."""
 _KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end closes an idle connection
 _CONNECT_SECONDS = 10.0
+_TOO_MANY = 429
 _SILENCE_SECONDS = 30.0
 
 
@@ -81,6 +82,24 @@ class Pace:
                 self._next = now + self._gap
                 return
             await anyio.sleep(max(self._next - now, self._gap))
+
+
+async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Before a run, one odd moment of the node refuses nobody: a broken or too-many answer is asked for again, thrice.
+
+    For reads and logins alone. Raises ExchangeError: at once where nothing listens.
+    """
+    for pause in (0.5, 1.0, 2.0):
+        try:
+            answer = await ask()
+        except ExchangeError as error:
+            if not error.sent:
+                raise
+        else:
+            if answer.status != _TOO_MANY:
+                return answer
+        await anyio.sleep(pause)
+    return await ask()
 
 
 async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
