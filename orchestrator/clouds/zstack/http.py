@@ -21,6 +21,8 @@ CONNECTIONS = 50
 _KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end closes an idle connection
 _CONNECT_SECONDS = 10.0
 _TOO_MANY = 429
+PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between the tries of a call before a run."""
 _SILENCE_SECONDS = 30.0
 
 
@@ -89,7 +91,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
 
     For reads and logins alone. Raises ExchangeError: at once where nothing listens.
     """
-    for pause in (0.5, 1.0, 2.0):
+    for pause in PAUSES:
         try:
             answer = await ask()
         except ExchangeError as error:
