@@ -126,7 +126,8 @@ def normal_endpoint(url: str) -> str:
     path = parts.path.rstrip("/")
     if path.endswith("/v1"):
         raise UsageError(f"the endpoint {url!r} ends in /v1: leave that out, it is appended")
-    return f"{parts.scheme.lower()}://{host}{f':{port}' if port is not None else ''}{path}"
+    default = {"http": 80, "https": 443}[parts.scheme.lower()]
+    return f"{parts.scheme.lower()}://{host}{f':{port}' if port not in {None, default} else ''}{path}"
 
 
 def connection_settings(**flags: Any) -> ConnectionSettings:

@@ -99,7 +99,7 @@ class AccountLogin:
                     patience_seconds=5,
                 )
             except ExchangeError:
-                return
+                continue  # that one stays until it expires; the others may still be ended
 
     async def _login(self, http: Http) -> str:
         body = {"logInByAccount": {"accountName": self._account, "password": self._digest}}

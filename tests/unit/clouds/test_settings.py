@@ -266,3 +266,16 @@ def test_a_ca_file_that_cannot_be_used_is_refused_at_once(tmp_path: Any) -> None
         settings = ConnectionSettings(endpoint="https://mn", session_id=SecretStr("5" * 32), ca_file=name)
         with pytest.raises(OrchestratorError, match="PEM"):
             ZStackClient(settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("http://mn:80/zstack", "http://mn/zstack"),
+        ("https://mn:443/zstack", "https://mn/zstack"),
+        ("http://mn:443/zstack", "http://mn:443/zstack"),
+    ],
+)
+def test_a_scheme_s_own_port_is_left_out(written: str, meant: str) -> None:
+    """Two spellings of one node are one endpoint for guards and journals."""
+    assert normal_endpoint(written) == meant
