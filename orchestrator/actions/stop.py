@@ -357,7 +357,7 @@ def _verdict(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState
         case JobUnreadable(error=error):
             state = replace(state, unreadable_job=error)
         case JobRunning():
-            state = _change(state, accepted=True)
+            state = replace(_change(state, accepted=True), missing=False)
         case JobMissing():
             state = replace(state, missing=not job.accepted)
             if state.missing and state.first_off_at is not None:

@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from orchestrator.actions.stop import Looked, Saw
 from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.outage import NodeGoneError, Outage
-from orchestrator.model.target import JobRunning
+from orchestrator.model.target import JobMissing, JobRunning
 
 _TICK_SECONDS, _LEAST_TICK = 1.0, 0.05
 _TICK_SHARE = 0.25
@@ -24,7 +24,7 @@ _LONGEST_PAUSE, _STOPPING_PAUSE = 5.0, 15.0
 
 
 class _Followed:
-    __slots__ = ("busy", "job_uuid", "next_look", "out", "pause", "state", "vm_uuid")
+    __slots__ = ("busy", "job_uuid", "missing", "next_look", "out", "pause", "state", "vm_uuid")
 
     def __init__(self, vm_uuid: str, job_uuid: str, out: MemoryObjectSendStream[Looked | Saw], now: float) -> None:
         self.vm_uuid = vm_uuid
@@ -34,6 +34,7 @@ class _Followed:
         self.pause = 0.0
         self.next_look = now
         self.busy = False
+        self.missing = False
 
 
 class Watcher:
@@ -125,7 +126,8 @@ class Watcher:
             return  # the bulk query tells whether it is the node; else the job is looked at again
         finally:
             entry.busy = False
-        if not isinstance(answer, JobRunning):
+        was_missing, entry.missing = entry.missing, isinstance(answer, JobMissing)
+        if was_missing or not isinstance(answer, JobRunning):  # a job that turned up after all is news
             self._post(entry, Looked(anyio.current_time(), entry.job_uuid, answer))
 
     @staticmethod

@@ -17,7 +17,7 @@ from orchestrator.model.event import Event
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import AttemptRecord, ReportDocument, RunReport
-from orchestrator.model.target import Lost, VmRow
+from orchestrator.model.target import JobMissing, JobRunning, Lost, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.virtual import run_virtual
 
@@ -330,3 +330,27 @@ def test_a_not_reached_vm_keeps_its_inventory() -> None:
     report = run_virtual(trial.go)
     assert outcomes(report).count(Outcome.NOT_REACHED) == 2
     assert all(vm.inventory is not None and vm.inventory["uuid"] == vm.uuid for vm in report.vms)
+
+
+def test_a_job_that_turns_up_late_counts_as_sent() -> None:
+    """Unknown to the node at first, then running: the call arrived after all, and the VM's end is ours."""
+
+    class Slow(MemoryCloud):
+        late = 0
+
+        async def send(self, request, leaving):  # type: ignore[no-untyped-def]
+            await super().send(request, leaving)
+            return Lost(chain("http.lost"))
+
+        async def look(self, job_uuid):  # type: ignore[no-untyped-def]
+            self.late += 1
+            if self.late <= 2:
+                return JobMissing()
+            return JobRunning()
+
+    trial = Trial([guest(1, seconds=20.0)])
+    trial.cloud = Slow(list(trial.cloud.guests.values()))
+    report = run_virtual(trial.go)
+    assert outcomes(report) == [Outcome.STOPPED_CLEAN]
+    assert len(trial.cloud.sent) == 1
+    assert report.vms[0].attempts[0].result == "timed_out"
