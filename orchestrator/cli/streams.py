@@ -11,6 +11,7 @@ from typing import TextIO
 import click
 
 from orchestrator.model.event import Event, Listener
+from orchestrator.model.safe import visible
 
 Say = Callable[[str, str], None]
 """Tells a person one thing: the level (`info`, `warning`, `error`), and the words."""
@@ -47,7 +48,7 @@ def drop(stream: TextIO) -> None:
 def complain(text: str) -> None:
     """A line for stderr, without anything that could steer a terminal; a broken stderr is left alone."""
     try:
-        click.echo("".join(c if c.isprintable() else repr(c)[1:-1] for c in text), err=True)
+        click.echo(visible(text), err=True)
     except OSError:
         drop(sys.stderr)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from orchestrator.model.event import Event, Listener
+from orchestrator.model.safe import visible
 
 
 def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: bool, run_id: str) -> Listener:
@@ -37,7 +38,4 @@ _WARN = frozenset({"node.away", "run.halted", "run.verification_failed"})
 
 def _escape(_: Any, __: str, fields: Any) -> Any:
     """Names and words from the node are data: nothing in them may steer a terminal."""
-    return {
-        key: "".join(c if c.isprintable() else repr(c)[1:-1] for c in value) if isinstance(value, str) else value
-        for key, value in fields.items()
-    }
+    return {key: visible(value) if isinstance(value, str) else value for key, value in fields.items()}

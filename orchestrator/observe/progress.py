@@ -6,6 +6,7 @@ from datetime import datetime
 
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import GOOD, Outcome
+from orchestrator.model.safe import clip
 
 _EVERY_SECONDS = 5.0
 
@@ -74,4 +75,4 @@ class Progress:
 
 def safe(text: str) -> str:
     """On one line, without anything that could steer a terminal."""
-    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))[:300]
+    return clip(" ".join(text.split()), 300)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.safe import visible
 from orchestrator.reports.explain import attempts_text, cause_of, seconds_text, words_of
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.safe import visible
 
 COLUMNS = (
     "uuid",

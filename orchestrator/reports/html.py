@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TextIO
 
 from orchestrator.model.report import HostRecord, RunReport
+from orchestrator.model.safe import clip, visible
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.hosts import (
     Standing,
@@ -17,7 +18,6 @@ from orchestrator.reports.hosts import (
 )
 from orchestrator.reports.html_style import STYLE
 from orchestrator.reports.html_vms import checklist, vm_tables
-from orchestrator.reports.safe import clip, visible
 from orchestrator.reports.wording import (
     breakdown,
     counted,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.safe import clip
 from orchestrator.reports.explain import attempts_text, cause_of, seconds_text, words_of
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.safe import clip
 from orchestrator.reports.wording import SIMPLE, counted, needs_attention, reason_phrase, tone
 
 FULL_TABLE = 5000

@@ -6,9 +6,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.safe import clip, visible
 from orchestrator.reports.explain import attempts_text, cause_of, explanation, seconds_text
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.safe import clip, visible
 from orchestrator.reports.wording import (
     how_stopped,
     outcome_sentence,

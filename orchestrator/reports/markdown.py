@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TextIO
 
 from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.safe import clip
 from orchestrator.reports.explain import explanation, seconds_text
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.hosts import (
@@ -16,7 +17,6 @@ from orchestrator.reports.hosts import (
     left_phrase,
     standing_phrase,
 )
-from orchestrator.reports.safe import clip
 from orchestrator.reports.wording import (
     SIMPLE,
     breakdown,

@@ -6,6 +6,7 @@ from typing import TextIO
 
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import Cause, HostRecord, RunReport, WaveRecord
+from orchestrator.model.safe import clip, columns, visible, wrap
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.hosts import (
     Standing,
@@ -15,7 +16,6 @@ from orchestrator.reports.hosts import (
     standing,
     standing_phrase,
 )
-from orchestrator.reports.safe import clip, columns, visible, wrap
 from orchestrator.reports.wording import breakdown, counted, how_stopped, stop_line, totals_phrase, verdict
 
 WIDTH = 96

@@ -2,7 +2,7 @@
 
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunReport, StopRecord, VmRecord
-from orchestrator.reports.safe import visible
+from orchestrator.model.safe import visible
 
 SIMPLE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.SKIPPED})
 """Outcomes that nobody has to look at."""

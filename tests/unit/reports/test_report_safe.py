@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.reports.safe import clip, columns, visible, wrap
+from orchestrator.model.safe import clip, columns, visible, wrap
 
 ANYTHING = st.text(st.characters(codec=None, categories=None))
 
