@@ -10,21 +10,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from platformdirs import user_state_path
 
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
+from orchestrator.engine.again import is_unfinished, kept_plan, left_over, narrowed, take_up
+from orchestrator.engine.clock import Clock
 from orchestrator.engine.preview import Preview, drift
-from orchestrator.engine.records import Prepared, run_record
-from orchestrator.engine.run import Run, check_permission, new_run_id, prepare
+from orchestrator.engine.records import Prepared, opening, run_record
+from orchestrator.engine.run import Run, check_permission, new_run_id, node_facts, prepare
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal
+from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.plan.load import PlanFile
+from orchestrator.plan.model import ReportOptions
 from orchestrator.reports import RENDERERS
 from orchestrator.settings import ConnectionSettings, normal_endpoint
 
@@ -50,13 +54,19 @@ def open_journal(url: str | None, *, read_only: bool = False) -> SqliteJournal:
     return SqliteJournal(journal_path(url), read_only=read_only)
 
 
-def find_run(journal: Journal, name: str) -> RunRecord:
-    """A run by id, by a unique prefix of one, or `last`. Raises UnknownRunError."""
+def find_run(journal: Journal, name: str, *, able: Callable[[RunRecord], bool] | None = None, to: str = "") -> RunRecord:
+    """A run by id, by a unique prefix of one, or `last`: the newest that is `able`, `to` do what was asked for.
+
+    Raises UnknownRunError.
+    """
     runs = journal.runs()
     if not runs:
         raise UnknownRunError("this journal holds no run yet: make one with 'orchestrator run PLAN'")
     if name == "last":
-        return runs[0]
+        newest = next((run for run in runs if able is None or able(run)), None)
+        if newest is None:
+            raise UnknownRunError(f"this journal holds no run {to}: 'orchestrator runs' lists them")
+        return newest
     found = [run for run in runs if run.id == name] or [run for run in runs if name and run.id.startswith(name)]
     if len(found) == 1:
         return found[0]
@@ -145,6 +155,7 @@ async def run(
     confirm: Callable[[Prepared], Awaitable[bool]] | None = None,
     listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
     started: Callable[[Run], None] = lambda run: None,
+    parent_run: str | None = None,
 ) -> RunReport:
     """Run a plan to its report; the caller writes the files with `write_reports`.
 
@@ -170,10 +181,92 @@ async def run(
             started_at=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             started_by=_who(),
             tool_version=TOOL_VERSION,
+            parent_run=parent_run,
         )
-        this = Run(prepared, cloud, journal, run=record, listeners=listeners(record.id))
+        owner = this_process(record.started_by)
+        this = Run(opening(prepared, record), cloud, journal, owner=owner, listeners=listeners(record.id))
         started(this)
         return await this.run()
+
+
+async def resume(
+    run: RunRecord,
+    settings: ConnectionSettings,
+    *,
+    journal: Journal,
+    confirm: Callable[[RunReport], Awaitable[bool]] | None = None,
+    took_over: Callable[[Held], None] = lambda before: None,
+    listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
+    started: Callable[[Run], None] = lambda run: None,
+) -> RunReport:
+    """Carry on a run that a process has left, to its report; one that has ended already is only reported again.
+
+    `settings` are those of `settings_for`. `confirm` is shown the unfinished report. `took_over` is told of a dead
+    process whose lock was taken. Raises RunLockedError while a living one works on it, and as `run`.
+    """
+    plan_file = kept_plan(journal.plan_file(run.id))
+    check_report_folder(plan_file)
+    if not is_unfinished(run):
+        return journal.report(run.id)
+    held = journal.lock(run.id)
+    if held is not None and held.alive:
+        raise RunLockedError(run.id, held)
+    async with client_for(plan_file, settings) as client:
+        cloud = ZStackCloud(client)
+        facts = await node_facts(cloud)
+        await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
+        if confirm is not None and not await confirm(journal.report(run.id)):
+            raise RefusedError("not confirmed: nothing was sent")
+        owner = this_process(_who())
+        before = await journal.take_over(run.id, owner)
+        if before is not None:
+            took_over(before)
+        run = journal.report(run.id).run  # the lock is ours: nobody changes it any more
+        if not is_unfinished(run):
+            return journal.report(run.id)
+        clock = Clock(facts.clock_ahead_seconds)
+        taken_up = take_up(run, plan_file.plan, journal, cloud, clock)
+        this = Run(taken_up, cloud, journal, owner=owner, clock=clock, listeners=listeners(run.id))
+        started(this)
+        return await this.run()
+
+
+async def retry(
+    run_record: RunRecord, settings: ConnectionSettings, *, journal: Journal, **options: Any
+) -> RunReport | None:
+    """A new run over what another left failed, unknown, came_back or not_reached; None where it left nothing.
+
+    `options` are those of `run`. Raises as `run`, and RefusedError for a run that has not ended.
+    """
+    held = journal.lock(run_record.id)
+    if held is not None and held.alive:
+        raise RunLockedError(run_record.id, held)
+    if is_unfinished(run_record):
+        raise RefusedError(
+            f"run {run_record.id} has not ended: carry it on with 'orchestrator resume {run_record.id}' first"
+        )
+    uuids = left_over(run_record, journal)
+    if not uuids:
+        return None
+    plan_file = narrowed(kept_plan(journal.plan_file(run_record.id)), run_record, uuids)
+    return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
+
+
+def settings_for(run: RunRecord, settings: ConnectionSettings) -> ConnectionSettings:
+    """Settings for the node of an earlier run, which flags and environment may leave out. Raises RefusedError."""
+    if settings.endpoint is None and settings.host is None:
+        return settings.model_copy(update={"endpoint": run.endpoint})
+    if settings.base_url() != run.endpoint:
+        raise RefusedError(
+            f"run {run.id} was made at {run.endpoint}, and this is {settings.base_url()}: "
+            "leave out --endpoint, ZSTACK_ENDPOINT and ZSTACK_HOST, or name that node"
+        )
+    return settings
+
+
+def report_options(journal: Journal, run_id: str) -> ReportOptions:
+    """Where the reports of a run go, and which."""
+    return kept_plan(journal.plan_file(run_id)).plan.report
 
 
 def _guard_endpoint(plan_file: PlanFile, settings: ConnectionSettings) -> None:
@@ -229,6 +322,10 @@ __all__ = [
     "open_journal",
     "preview",
     "private_file",
+    "report_options",
+    "resume",
+    "retry",
     "run",
+    "settings_for",
     "write_reports",
 ]

@@ -78,6 +78,7 @@ __all__ = [
     "abandon",
     "advance",
     "begin",
+    "carry_on",
     "withhold",
 ]
 
@@ -119,6 +120,10 @@ class StopState:
     """The node knew nothing of a job that it never said it had."""
     watched: str | None = None
     """The state word last seen, by whoever looked."""
+    doubted: bool = False
+    """It was off when its job was first missing: the job may only have been late."""
+    taken_up_at: float | None = None
+    """When another process took it up; None while it is the first one's."""
 
     @property
     def last(self) -> Attempt:
@@ -138,6 +143,20 @@ class StopState:
 def begin(rules: StopRules, now: float) -> tuple[StopState, Step]:
     """Its turn has come: read it first."""
     return StopState(rules=rules, turn_at=now, grace_until=now + rules.grace_seconds), ReadVm()
+
+
+def carry_on(state: StopState, now: float, put: Answered | None) -> tuple[StopState, Step]:
+    """Another process takes it up. `put`: the PUT that was under way, as one whose answer was lost.
+
+    A job without a verdict is asked for first; where the last one is known, the VM is read.
+    """
+    state = replace(state, halted=None, withheld=False, tries=0, reads_failed=0, doubted=False, taken_up_at=now)
+    if put is not None:
+        state, _ = _answered(state, put)
+    if state.last.verdict is not Verdict.PENDING and not state.last.never_arrived:
+        return replace(state, phase=Phase.END), ReadVm()
+    state = _change(state, verdict=Verdict.PENDING, never_arrived=False, ended_at=None)
+    return replace(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
 
 
 def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
@@ -296,37 +315,49 @@ def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState,
             state = _change(state, error=None)
             return _verdict(replace(state, phase=Phase.WATCH), now, answer)
         case JobMissing():
-            return state, ReadVm()
+            return _settle_read(state, now, unreadable=False) if state.doubted else (state, ReadVm())
         case JobUnreadable():
-            if now >= state.last.deadline:
+            until = _at_least(state, state.last.deadline, state.rules.margin_seconds)
+            if now >= until:
                 return _no_verdict(replace(state, phase=Phase.WATCH), now)
             pause = state.rules.back_off(state.tries)
-            return replace(state, tries=state.tries + 1), Wait(min(now + pause, state.last.deadline))
+            return replace(state, tries=state.tries + 1), Wait(min(now + pause, until))
 
 
 def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, Step]:
     """The node knows no such job: the PUT never arrived, unless so much time passed that it was forgotten."""
+    rules, job = state.rules, state.last
     end = End.GONE if state.gone_row else end_of(state.state)
-    age = now - state.last.at
-    over_for_good = age >= max(state.rules.node_outage_seconds, state.rules.timeout_of(state.last.type))
+    age = now - job.at
+    over_for_good = age >= max(rules.node_outage_seconds, rules.timeout_of(job.type))
     if unreadable and not over_for_good:
-        return state, Wait(now + state.rules.back_off(state.tries))
+        return state, Wait(now + rules.back_off(state.tries))
     if end is End.MID:
-        return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, max(state.last.deadline, now))
+        until = _at_least(state, max(job.deadline, now), rules.timeout_of(job.type) + rules.margin_seconds)
+        return replace(_change(state, deadline=until), phase=Phase.WATCH), Watch(job.job_uuid, until)
+    if end is End.OFF and not state.doubted:
+        return replace(state, doubted=True), Look(job.job_uuid)
+    over = unreadable or end in {End.OFF, End.GONE} or state.halted is not None
+    forgotten = job.accepted or age >= RESEND_SECONDS
+    if forgotten and (over or (job.accepted and job.type is AttemptType.COLD)):
+        return _no_verdict(replace(state, phase=Phase.WATCH), now)
     if age >= RESEND_SECONDS:
-        if unreadable or end in {End.OFF, End.GONE} or state.halted is not None:
-            return _no_verdict(replace(state, phase=Phase.WATCH), now)
-        job, state = state.last, _change(state, verdict=Verdict.NONE, ended_at=None)
-        seconds = state.rules.timeout_of(job.type)
-        return _send(replace(state, grace_until=now + seconds, tries=0), job.type, job.reason, seconds)
-    if unreadable or end in {End.OFF, End.GONE} or state.halted is not None or state.tries > _MOST_TRIES:
+        seconds = rules.timeout_of(job.type)
+        state = replace(_change(state, verdict=Verdict.NONE, ended_at=None), grace_until=now + seconds, tries=0)
+        return _send(state, job.type, job.reason, seconds)
+    if over or state.tries > _MOST_TRIES:
         state = _change(state, never_arrived=True, verdict=Verdict.NONE, ended_at=now)
-        if state.halted is not None and state.last.type is not state.rules.type:
+        if state.halted is not None and job.type is not rules.type:
             state = replace(state, withheld=True)
         if state.sent:
             return _finish(state)
         return _never_sent(state, end, unreadable=unreadable)
-    return replace(state, phase=Phase.ANSWER), Resend(state.last.job_uuid)
+    return replace(state, phase=Phase.ANSWER, doubted=False), Resend(job.job_uuid)
+
+
+def _at_least(state: StopState, until: float, seconds: float) -> float:
+    """A wait that may have run out while no process was there gets these seconds from when one took it up."""
+    return until if state.taken_up_at is None else max(until, state.taken_up_at + seconds)
 
 
 _MOST_TRIES = 40
@@ -417,8 +448,8 @@ def _readable_until(state: StopState) -> float:
     """A missing verdict waits for the state as long as a node may be away; after an ok the job's word will do sooner."""
     job, rules = state.last, state.rules
     if job.verdict is Verdict.OK:
-        return (job.ended_at or job.at) + rules.margin_seconds
-    return (job.ended_at or job.deadline) + rules.node_outage_seconds
+        return _at_least(state, (job.ended_at or job.at) + rules.margin_seconds, rules.margin_seconds)
+    return _at_least(state, (job.ended_at or job.deadline) + rules.node_outage_seconds, rules.node_outage_seconds)
 
 
 def _again(state: StopState, now: float) -> tuple[StopState, Step]:

@@ -16,8 +16,8 @@ _COMMANDS = {
     "report": "orchestrator.cli.looking",
     "doctor": "orchestrator.cli.doctor",
     "simulate": "orchestrator.cli.simulate",
-    "resume": "orchestrator.cli.later",
-    "retry": "orchestrator.cli.later",
+    "resume": "orchestrator.cli.following",
+    "retry": "orchestrator.cli.following",
     "restore": "orchestrator.cli.later",
     "steer": "orchestrator.cli.later",
 }
@@ -31,8 +31,8 @@ _SHORT = {
     "report": "Render a run's report again, from the journal.",
     "doctor": "Check the connection step by step, each with its remedy.",
     "simulate": "Serve a simulated management node on loopback.",
-    "resume": "Carry on an interrupted run (not supported yet).",
-    "retry": "Run again over what failed (not supported yet).",
+    "resume": "Carry on a run that was killed or interrupted.",
+    "retry": "A new run over what a run left failed or not reached.",
     "restore": "Start again what a run stopped (not supported yet).",
     "steer": "Give a word to a run in another terminal (not supported yet).",
 }

@@ -1,38 +1,31 @@
 """`run` and `preview`: the commands that ask the node."""
 
 import json
-import os
-import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import anyio
 import click
 from pydantic import ValidationError
 
 from orchestrator import app
+from orchestrator.cli.conduct import LEFT_EARLY, Conductor, Job, Started, ask_yes, conduct_options
 from orchestrator.cli.options import connection_options, journal_option, settings_from
 from orchestrator.cli.signals import Signals
-from orchestrator.cli.streams import Say, complain, drop, interactive, unbreakable, voice
+from orchestrator.cli.streams import complain, interactive
 from orchestrator.engine.admit import Kind
 from orchestrator.engine.preview import Preview
 from orchestrator.engine.records import Prepared
-from orchestrator.errors import OrchestratorError, RefusedError, UsageError
-from orchestrator.model.event import Listener
+from orchestrator.errors import RefusedError, UsageError
+from orchestrator.journal.interface import Journal
 from orchestrator.model.report import RunReport
-from orchestrator.observe.logs import log_listener
-from orchestrator.observe.progress import Progress, safe
-from orchestrator.plan.load import PlanFile, load_plan
-from orchestrator.reports import RENDERERS
-
-LEFT_EARLY = 130
+from orchestrator.observe.progress import safe
+from orchestrator.plan.load import load_plan
 
 
 @click.command()
 @click.argument("plan", type=click.Path(path_type=Path))
-@click.option("--yes", is_flag=True, help="Answer every question with yes.")
 @click.option(
     "--preview",
     "preview_file",
@@ -48,67 +41,38 @@ LEFT_EARLY = 130
     help="Changes since the preview to tolerate.",
 )
 @click.option("--strict", is_flag=True, help="Warnings about the plan refuse the run.")
-@click.option("--quiet", is_flag=True, help="No progress; the summary only.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["console", "json"]),
-    help="Every event as a log line instead of progress.",
-)
-@click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR].")
+@conduct_options
 @journal_option
 @connection_options
 def run(
-    plan: Path, *, yes: bool, preview_file: Path | None, allow_drift: int, strict: bool, quiet: bool,
-    log_format: Literal["console", "json"] | None, no_color: bool, journal: str | None,
-    endpoint: str | None, ca_file: str | None, insecure: bool,
+    plan: Path, *, preview_file: Path | None, allow_drift: int, strict: bool,
+    endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any,
 ) -> int:  # fmt: skip
     """Stop the VMs of PLAN, verify, and report.
 
     Example: orchestrator run plans/rack.yaml --yes
     """
-    say = voice(log_format)
-    try:
+    conductor = Conductor(**options)
+
+    def prepare() -> Job:
         plan_file = load_plan(plan)
-        attended = interactive()
-        if not yes and not attended:
-            raise UsageError("without a terminal nobody can confirm: add --yes once you have seen 'orchestrator preview'")
-        settings = settings_from(endpoint, ca_file, insecure=insecure, say=say)
+        conductor.check_confirmation("orchestrator preview")
+        settings = settings_from(endpoint, ca_file, insecure=insecure, say=conductor.say)
         settings.base_url(), settings.credential_kind()
         earlier = _read_preview(preview_file) if preview_file is not None else None
         for warning in plan_file.warnings:
-            say("warning", str(warning))
-        color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
+            conductor.say("warning", str(warning))
 
-        def listeners(run_id: str) -> Sequence[Listener]:
-            if quiet:
-                return ()
-            if log_format is not None:
-                return (unbreakable(log_listener(sys.stderr, log_format, color=color, run_id=run_id)),)
-            complain(f"run {run_id}")
-            return (unbreakable(Progress(lambda line: click.echo(line, err=True))),)
+        async def job(journal: Journal, started: Started) -> RunReport:
+            return await app.run(
+                plan_file, settings, journal=journal, strict=strict, earlier=earlier, allow_drift=allow_drift,
+                terminal=conductor.attended, confirm=conductor.asking(confirm_run), listeners=conductor.listeners,
+                started=started,
+            )  # fmt: skip
 
-        async def go() -> int:
-            opened = app.open_journal(journal)
-            try:
-                async with Signals() as signals:
-                    report = await app.run(
-                        plan_file, settings, journal=opened, strict=strict, earlier=earlier, allow_drift=allow_drift,
-                        terminal=attended, confirm=None if yes else _confirm, listeners=listeners, started=signals.take,
-                    )  # fmt: skip
-                if signals.early:
-                    say("info", "interrupted before the first change: nothing was sent")
-                    return LEFT_EARLY
-                return _tell(report, plan_file, say)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await opened.close()
+        return job
 
-        return anyio.run(go)
-    except OrchestratorError as error:
-        if log_format != "json":
-            raise
-        say("error", str(error))
-        return error.exit_code
+    return conductor.conduct(prepare)
 
 
 @click.command()
@@ -154,36 +118,12 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
     return 0
 
 
-def _tell(report: RunReport, plan_file: PlanFile, say: Say) -> int:
-    """The files first: whoever reads the terminal may be gone. Nothing here changes what became of the run."""
-    options = plan_file.plan.report
-    try:
-        paths = app.write_reports(report, options.formats, options.directory)
-    except RefusedError as error:
-        paths = []
-        again = f"orchestrator report {report.run.id} --format json -o FILE"
-        say("error", f"{error}; the run itself is over and in the journal, '{again}' renders it again")
-    try:
-        RENDERERS["text"].render(report, sys.stdout)
-        for path in paths:
-            click.echo(f"report: {path}")
-    except OSError:
-        drop(sys.stdout)
-    code = report.run.exit_code
-    return 1 if code is None else code
-
-
-async def _confirm(prepared: Prepared) -> bool:
+async def confirm_run(prepared: Prepared) -> bool:
+    """Show what a run would do, and ask."""
     for line in _preview_lines(prepared.preview):
         click.echo(line)
     to_stop = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
-    click.echo(f"Stop {to_stop} VMs at {prepared.resolution.facts.endpoint}? Type yes to go on: ", nl=False)
-    try:
-        await anyio.wait_readable(sys.stdin)
-        answer = sys.stdin.readline()
-    except (NotImplementedError, OSError):
-        answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
-    return answer.strip().lower() in {"y", "yes"}
+    return await ask_yes(f"Stop {to_stop} VMs at {prepared.resolution.facts.endpoint}?")
 
 
 def _read_preview(path: Path) -> Preview:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest
 
@@ -56,6 +56,10 @@ class Cloud(Protocol):
 
     async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
         """These VMs, whole; who is missing is not known to the node. Any number; split under the URL's limit."""
+        ...
+
+    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
+        """A VM as an inventory of this cloud, kept earlier, tells of it; None where it names no VM."""
         ...
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import anyio
 
@@ -79,6 +80,11 @@ class MemoryCloud:
         """The rows as they are now."""
         self._line()
         return {uuid: self._seen(self.guests[uuid]) for uuid in uuids if uuid in self.guests}
+
+    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
+        """The VM of that UUID, where it was last."""
+        guest = self.guests.get(inventory["uuid"])
+        return None if guest is None else Seen(replace(guest.row, host_uuid=inventory["hostUuid"]), inventory)
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """The states as they are now."""

@@ -20,9 +20,10 @@ class Clock:
         """Seconds since 1970 by our wall clock."""
         return time.time()
 
-    def wall(self) -> str:
-        """RFC 3339 in UTC, milliseconds."""
-        return datetime.fromtimestamp(self.unix(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def wall(self, at: float | None = None) -> str:
+        """RFC 3339 in UTC, milliseconds; of a monotonic moment, or now."""
+        ago = 0.0 if at is None else self.now() - at
+        return datetime.fromtimestamp(self.unix() - ago, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def node(self, at: float) -> float | None:
         """The node's clock at a monotonic moment, seconds since 1970; None where it is not known."""

@@ -1,6 +1,6 @@
 """One dispatcher over the lanes: a VM starts only when every slot it counts on is free."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import anyio
@@ -36,8 +36,15 @@ class Dispatcher:
         self._changed = anyio.Event()
         self._movers: list[_Mover] = []
 
-    async def run(self, start: Callable[[Place], None]) -> list[VmRow]:
-        """Start everything that waits, as slots come free; returns what a halt has left in the queues."""
+    async def run(self, start: Callable[[Place], None], under_way: Iterable[VmRow] = ()) -> list[VmRow]:
+        """Start everything that waits, as slots come free; returns what a halt has left in the queues.
+
+        `under_way`: VMs whose stop goes on at the node already. They count first, even where limits are full.
+        """
+        for going in under_way:
+            self._slots.total += 1
+            self._slots.take_place(going)
+            start(Place(going, going.host_uuid))
         while True:
             if self._halt:
                 return self._lanes.drain()

@@ -10,6 +10,7 @@ import anyio
 
 from orchestrator.actions.judge import Attempt, Verdict
 from orchestrator.actions.rules import StopRules
+from orchestrator.actions.saved import Put, Saved, save
 from orchestrator.actions.stop import (
     Answered,
     Done,
@@ -30,6 +31,7 @@ from orchestrator.actions.stop import (
     abandon,
     advance,
     begin,
+    carry_on,
     withhold,
 )
 from orchestrator.clouds.interface import Cloud, NodeAwayError
@@ -39,11 +41,11 @@ from orchestrator.engine.halt import Halt as HaltSwitch
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
-from orchestrator.journal.interface import Journal
+from orchestrator.journal.interface import Journal, JournalWriteError
 from orchestrator.model.fault import own_error
 from orchestrator.model.outcome import AttemptResult, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, VmRecord
-from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, StopRequest
+from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, Lost, StopRequest
 from orchestrator.plan.model import StopOptions
 
 
@@ -77,23 +79,29 @@ class _Times:
 
 
 class Drive:
-    """The stop of one VM, from its turn to its outcome. `record` holds what was known before."""
+    """The stop of one VM, from its turn to its outcome. `record` holds what was known before.
 
-    def __init__(self, means: Means, place: Place, record: VmRecord) -> None:
+    `saved`: the stop as another process left it, None for one that begins.
+    """
+
+    def __init__(self, means: Means, place: Place, record: VmRecord, saved: Saved | None = None) -> None:
         self._m = means
         self._place = place
         self._record = record
+        self._saved = saved
+        self._row = place.row
         self._inventory = record.inventory
         self._state_word = record.state
         self._host = record.host_uuid
-        self._times: list[_Times] = []
-        self._written: list[AttemptRecord] = []
+        self._started, self._started_at = means.clock.now(), means.clock.wall()
+        self._times = [_Times(attempt.sent_at, attempt.ended_at) for attempt in record.attempts]
+        self._written = list(record.attempts)
+        self._noted: tuple[object, ...] = ()
 
     async def run(self) -> tuple[VmRecord, StopState]:
         """The VM's record with its outcome, not yet journalled, and the state it was judged from."""
         m = self._m
-        started, started_at = m.clock.now(), m.clock.wall()
-        state, step = begin(m.rules, started)
+        state, step = begin(m.rules, self._started) if self._saved is None else self._carry_on(self._saved)
         while not isinstance(step, Done):
             try:
                 state, step = await self._carry_out(self._heed_halt(state), step)
@@ -112,15 +120,28 @@ class Drive:
                 "check_after_start": judgement.check_after_start,
                 "state_before": state.before or self._record.state_before,
                 "state": self._state_word,
-                "started_at": None if judgement.outcome is Outcome.NOT_REACHED else started_at,
+                "started_at": None if judgement.outcome is Outcome.NOT_REACHED else self._started_at,
                 "finished_at": m.clock.wall(),
-                "elapsed_seconds": round(m.clock.now() - started, 3),
+                "elapsed_seconds": round(m.clock.now() - self._started, 3),
                 "attempts": tuple(self._written),
                 "inventory": self._inventory,
                 "error": dict(last.error.plain()) if last is not None and last.error is not None else None,
             }
         )
         return record, state
+
+    def _carry_on(self, saved: Saved) -> tuple[StopState, Step]:
+        self._started, self._started_at = saved.state.turn_at, saved.started_at
+        now, put, lost = self._m.clock.now(), saved.put, None
+        if put is not None:
+            error = own_error("http.lost", "the program ended before the node's answer came")
+            lost = Answered(now, put.at, put.node_at, put.job_uuid, Lost(error))
+            self._times[-1].sent_at = self._times[-1].sent_at or self._m.clock.wall(put.at)
+        return carry_on(saved.state, now, lost)
+
+    def _save(self, state: StopState, put: Put | None = None) -> str:
+        clock = self._m.clock
+        return save(Saved(state, self._started_at, put), clock.unix() - clock.now())
 
     def _heed_halt(self, state: StopState) -> StopState:
         if self._m.halt.reason is not None and state.halted is None:
@@ -214,7 +235,9 @@ class Drive:
             api_timeout_seconds=step.api_timeout_seconds,
             result=AttemptResult.RUNNING,
         )
-        await self._m.journal.intend(self._m.run_id, self._record.uuid, len(self._written), record)
+        now = self._m.clock.now()
+        saved = self._save(state, Put(job_uuid, now, self._m.clock.node(now)))
+        await self._m.journal.intend(self._m.run_id, self._record.uuid, len(self._written), record, saved)
         self._written.append(record)
         self._times.append(_Times())
         return await self._put(state, job_uuid, step.type, step.api_timeout_seconds)
@@ -226,8 +249,17 @@ class Drive:
         def leaving() -> bool:
             if m.halt:
                 return False
-            left_at.append(m.clock.now())
-            self._times[-1].sent_at = m.clock.wall()
+            now, wall = m.clock.now(), m.clock.wall()
+            put = Put(job_uuid, now, m.clock.node(now)) if state.pending is not None else None
+            self._written[-1] = self._written[-1].model_copy(update={"sent_at": wall})
+            try:
+                m.journal.note(
+                    m.run_id, self._record.uuid, len(self._written) - 1, self._written[-1], self._save(state, put)
+                )
+            except JournalWriteError:
+                return False
+            left_at.append(now)
+            self._times[-1].sent_at = wall
             m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
             return True
 
@@ -261,15 +293,22 @@ class Drive:
             self._inventory, self._state_word = dict(answer.seen.inventory), answer.seen.row.state
 
     def _note_attempts(self, state: StopState) -> None:
-        """Journal what changed in the attempts' rows."""
+        """Journal what changed in the attempts, with the state that a later process would carry on from."""
+        known = (state.attempts, state.first_off_at)
+        if not state.attempts or known == self._noted:
+            return
+        self._noted = known
+        saved = self._save(state)
         for number, attempt in enumerate(state.attempts):
             times = self._times[number]
-            if attempt.verdict is not Verdict.PENDING and times.ended_at is None:
+            if attempt.verdict is Verdict.PENDING:
+                times.ended_at = None
+            elif times.ended_at is None:
                 times.ended_at = self._m.clock.wall()
             record = _attempt_record(attempt, times)
-            if record != self._written[number]:
+            if record != self._written[number] or attempt is state.last:
                 self._written[number] = record
-                self._m.journal.note(self._m.run_id, self._record.uuid, number, record)
+                self._m.journal.note(self._m.run_id, self._record.uuid, number, record, saved)
 
 
 def _go(state: StopState, signal: Read | Answered | Looked | Elapsed) -> tuple[StopState, Step]:

@@ -1,15 +1,20 @@
 """The records a run begins with, and their sums. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
+from orchestrator.actions.saved import Saved
 from orchestrator.engine.admit import WAVE, Verdict
 from orchestrator.engine.preview import Preview, plan_digest
 from orchestrator.engine.resolve import Resolution
+from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import Evidence, RunRecord, VmRecord
+from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile
+from orchestrator.plan.model import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,52 @@ class Prepared:
     resolution: Resolution
     verdicts: list[Verdict]
     preview: Preview
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a run begins with: anew, or as the journal holds it of a process that has ended.
+
+    `records` are all targets in the plan's order. `rows` are those without an outcome, where they were last seen.
+    `saved` are stops under way, and ended ones that verification may judge anew; empty for a new run.
+    """
+
+    plan: Plan
+    run: RunRecord
+    records: Sequence[VmRecord]
+    rows: Mapping[str, VmRow]
+    clock_ahead_seconds: float | None
+    plan_file: Mapping[str, Any] | None
+    """What the journal keeps of the plan; None where it has it already."""
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+
+
+def opening(prepared: Prepared, run: RunRecord) -> Opening:
+    """Of a new run. Raises RefusedError where the preview has problems."""
+    if prepared.preview.problems:
+        raise RefusedError("; ".join(prepared.preview.problems))
+    resolution = prepared.resolution
+    records = [first_record(verdict, resolution.ha_levels, run.started_at) for verdict in prepared.verdicts]
+    rows = {
+        verdict.target.uuid: verdict.target.seen.row
+        for verdict in prepared.verdicts
+        if verdict.outcome is None and verdict.target.seen is not None
+    }
+    kept = keep_plan(prepared.plan_file)
+    return Opening(prepared.plan_file.plan, run, records, rows, resolution.facts.clock_ahead_seconds, kept)
+
+
+def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
+    """What a later process needs of the plan's files, which may have changed by then."""
+    return {
+        "path": str(plan_file.path),
+        "text": plan_file.text,
+        "uuid_files": {
+            key: [[name, list(uuids)] for name, uuids in selected.sources]
+            for key, selected in (("exclude", plan_file.exclude), ("protect", plan_file.protect))
+            if selected is not None
+        },
+    }
 
 
 def first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRecord:
@@ -51,7 +102,9 @@ def totals_of(records: Iterable[VmRecord]) -> dict[str, int]:
     return {"targets": counts.total(), **{outcome.value: counts[outcome] for outcome in Outcome}}
 
 
-def run_record(prepared: Prepared, *, run_id: str, started_at: str, started_by: str, tool_version: str) -> RunRecord:
+def run_record(
+    prepared: Prepared, *, run_id: str, started_at: str, started_by: str, tool_version: str, parent_run: str | None = None
+) -> RunRecord:
     """The run's own record before anything was sent."""
     plan, resolution = prepared.plan_file.plan, prepared.resolution
     return RunRecord(
@@ -64,6 +117,7 @@ def run_record(prepared: Prepared, *, run_id: str, started_at: str, started_by: 
         node_version=resolution.facts.version,
         tool_version=tool_version,
         started_by=started_by,
+        parent_run=parent_run,
         started_at=started_at,
         excluded=resolution.excluded,
         selectors=resolution.selectors,

@@ -12,8 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import StopRules, stop_rules
-from orchestrator.actions.stop import StopState
-from orchestrator.clouds.interface import Cloud, NodeAwayError
+from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts
 from orchestrator.engine.admit import WAVE, admit, guard_problems
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.dispatch import Dispatcher, Place
@@ -24,26 +23,26 @@ from orchestrator.engine.ourselves import endpoint_addresses, local_macs
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.preview import make_preview
 from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.records import Prepared, first_record, totals_of
+from orchestrator.engine.records import Opening, Prepared, totals_of
 from orchestrator.engine.resolve import resolve
 from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.engine.watch import Watcher
-from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError, RefusedError
+from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
+from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import GOOD, Outcome, Reason
 from orchestrator.model.report import (
     EndedBy,
     Evidence,
-    RunRecord,
     RunReport,
     RunStatus,
     StopRecord,
     VmRecord,
     WaveRecord,
 )
-from orchestrator.model.target import Seen
+from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile
 
 _TOGETHER = 500
@@ -75,6 +74,14 @@ async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool, terminal: 
     return Prepared(plan_file, resolution, verdicts, make_preview(plan_file, resolution, verdicts, problems, worst))
 
 
+async def node_facts(cloud: Cloud) -> NodeFacts:
+    """What is to be known of a node before a run is carried on there. Raises NodeUnreachableError, LoginError."""
+    try:
+        return await cloud.facts()
+    except NodeAwayError as error:
+        raise NodeUnreachableError(f"the node cannot be asked ({error.detail}): see that it is up, and try again") from None
+
+
 async def check_permission(cloud: Cloud, *, stop_ha: bool) -> None:
     """Raises PermissionDeniedError where the node would refuse this account's stops."""
     try:
@@ -95,27 +102,29 @@ def new_run_id(now: datetime) -> str:
 
 
 class Run:
-    """One run of a prepared plan. `interrupt()` is the first Ctrl-C, `leave()` the second."""
+    """One run, from its opening. `interrupt()` is the first Ctrl-C, `leave()` the second.
+
+    `owner` is who holds its lock: taken as a new run begins, held already for one that is carried on.
+    """
 
     def __init__(
         self,
-        prepared: Prepared,
+        opening: Opening,
         cloud: Cloud,
         journal: Journal,
         *,
-        run: RunRecord,
+        owner: Owner,
         clock: Clock | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
-        if prepared.preview.problems:
-            raise RefusedError("; ".join(prepared.preview.problems))
-        self._prepared = prepared
+        self._opening: Opening | None = opening
         self._cloud = cloud
         self._journal = journal
-        self._record = run
-        self._plan = prepared.plan_file.plan
+        self._owner = owner
+        self._record = opening.run
+        self._plan = opening.plan
         self._clock = clock or Clock()
-        self._clock.node_ahead_seconds = prepared.resolution.facts.clock_ahead_seconds
+        self._clock.node_ahead_seconds = opening.clock_ahead_seconds
         self._listeners = listeners
         self._halt = Halt()
         self._rules: StopRules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
@@ -130,11 +139,13 @@ class Run:
         self._lanes = Lanes(self._slots)
         self._dispatcher = Dispatcher(self._lanes, self._slots, self._halt)
         self._records: dict[str, VmRecord] = {}
-        self._states: dict[str, StopState] = {}
+        self._saved = dict(opening.saved)
+        self._under_way: list[VmRow] = []
+        self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._at_node: set[str] = set()
         self._last_stop_at = self._clock.now()
         self._journal_error: str | None = None
-        self._stops: list[StopRecord] = []
+        self._stops: list[StopRecord] = list(opening.run.stops)
         self._scope: anyio.CancelScope | None = None
         self.left = False
 
@@ -162,6 +173,7 @@ class Run:
                 if self.left:
                     self._scope.cancel()
                 async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._beat)
                     reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
                     await self._stop_all(tasks, reader)
                     await self._verify(reader)
@@ -170,8 +182,8 @@ class Run:
                 report = await self._finish()
         except JournalWriteError as error:
             raise JournalLostError(
-                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; "
-                "free the disk or mend its permissions, then look at those VMs before a new run"
+                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; free the disk or mend "
+                f"its permissions, see that nobody else works on the run, then 'orchestrator resume {self._record.id}'"
             ) from None
         return report
 
@@ -202,21 +214,46 @@ class Run:
 
     # ── before ─────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _begin(self) -> None:
-        levels = self._prepared.resolution.ha_levels
-        now = self._clock.wall()
-        for verdict in self._prepared.verdicts:
-            record = first_record(verdict, levels, now)
-            self._records[record.uuid] = record
-            if verdict.outcome is None and verdict.target.seen is not None:
-                self._lanes.add(verdict.target.seen.row)
-        files = {"path": str(self._prepared.plan_file.path), "text": self._prepared.plan_file.text}
-        await self._journal.begin(self._record, list(self._records.values()), files)
-        # They are in the journal now; a run of many thousands keeps no inventories in memory.
-        self._records = {uuid: _slim(record) for uuid, record in self._records.items()}
-        self._tell("run.started", None, {"targets": len(self._records), "to_stop": len(self._lanes)})
-        for record in self._records.values():
-            if record.outcome is not None:
-                self._tell_outcome(record)
+        opening, self._opening = self._opening, None
+        assert opening is not None, "a run is run once"
+        records = {record.uuid: record for record in opening.records}
+        for uuid, row in opening.rows.items():
+            if uuid in opening.saved:
+                self._under_way.append(row)
+            else:
+                self._lanes.add(row)
+        self._at_node = {row.uuid for row in self._under_way}
+        counts = {"targets": len(records), "to_stop": len(opening.rows)}
+        # They are in the journal; a run of many thousands keeps no inventories in memory.
+        self._records = {uuid: _slim(record) for uuid, record in records.items()}
+        if opening.plan_file is not None:
+            await self._journal.begin(self._record, opening.records, opening.plan_file, self._owner)
+            self._tell("run.started", None, counts)
+            for record in self._records.values():
+                if record.outcome is not None:
+                    self._tell_outcome(record)
+        else:
+            await self._journal.carry_on(self._record)
+            self._last_stop_at = self._ended_last()
+            self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
+
+    def _ended_last(self) -> float:
+        """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""
+        ended = [record.finished_at for record in self._records.values() if record.attempts and record.finished_at]
+        if not ended:
+            return self._clock.now()
+        ago = self._clock.unix() - datetime.fromisoformat(max(ended)).timestamp()
+        return self._clock.now() - max(0.0, ago)
+
+    async def _beat(self) -> None:
+        """Say now and then that we live."""
+        while True:
+            await anyio.sleep(BEAT_SECONDS)
+            try:
+                self._journal.beat(self._record.id)
+            except JournalWriteError as error:
+                self._lose_journal(error)
+                return
 
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _stop_all(self, tasks: TaskGroup, reader: Reader) -> None:
@@ -232,7 +269,7 @@ class Run:
             def start(place: Place) -> None:
                 flights.start_soon(self._stop_one, means, place)
 
-            left = await self._dispatcher.run(start)
+            left = await self._dispatcher.run(start, self._under_way)
             evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
             changes = {
                 "outcome": Outcome.NOT_REACHED,
@@ -247,7 +284,7 @@ class Run:
         began = self._clock.now()
         self._tell("vm.started", uuid, {"host": place.row.host_uuid})
         try:
-            record, state = await Drive(means, place, self._records[uuid]).run()
+            record, state = await Drive(means, place, self._records[uuid], self._saved.pop(uuid, None)).run()
             if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                 attempt.never_arrived for attempt in state.attempts
             ):
@@ -298,7 +335,7 @@ class Run:
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _verify(self, reader: Reader) -> None:
         after = self._plan.verify.after.total_seconds()
-        due = [record for record in self._records.values() if to_verify(record)]
+        due = [record for record in self._records.values() if to_verify(record) and record.verified_at is None]
         if not after or not due or self._outage.over or self._journal_error is not None:
             return
         if any(record.attempts for record in due):
@@ -358,10 +395,13 @@ class Run:
         if self.left:
             return "interrupted", "operator", 130
         if counts[Outcome.NOT_REACHED]:
-            reason = self._halt.reason
-            ended_by: EndedBy = "node" if reason is Reason.NODE else "journal" if reason is Reason.JOURNAL else "operator"
+            reasons = {record.reason for record in self._records.values() if record.outcome is Outcome.NOT_REACHED}
+            ended_by: EndedBy = next((word for word, reason in _ENDED_BY.items() if reason in reasons), "operator")
             return "stopped_early", ended_by, 4
         return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
+
+
+_ENDED_BY: dict[EndedBy, Reason] = {"node": Reason.NODE, "journal": Reason.JOURNAL, "operator": Reason.OPERATOR}
 
 
 async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:

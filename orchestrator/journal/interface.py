@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.journal.owner import Held, Owner
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
 
 
@@ -18,21 +19,36 @@ class JournalEvent:
 
 
 class JournalWriteError(Exception):
-    """The journal cannot be written any more: all sending stops at once."""
+    """The journal cannot be written any more, or the run's lock was lost: all sending stops at once."""
 
 
 class Journal(Protocol):
     """A run's memory. What is awaited is durable when it returns; what is posted becomes durable soon after."""
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, str]) -> None:
-        """A run with all its targets in the plan's order. Awaited."""
+    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+        """A run with all its targets in the plan's order, and its lock. Awaited. Raises RunLockedError."""
         ...
 
-    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
-        """Attempt `number` (from 0) of a VM is about to be sent. Awaited: durable before the PUT leaves."""
+    async def take_over(self, run_id: str, owner: Owner) -> Held | None:
+        """The lock of a run that nobody living works on; returns who held it, None where nobody did.
+
+        Awaited. Raises RunLockedError.
+        """
         ...
 
-    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+    async def carry_on(self, run: RunRecord) -> None:
+        """The record of a run that is carried on. Awaited."""
+        ...
+
+    def beat(self, run_id: str) -> None:
+        """The holder of the lock lives. Posted."""
+        ...
+
+    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
+        """Attempt `number` (from 0) of a VM is about to be sent; `state` is its action's. Awaited: before the PUT leaves."""
+        ...
+
+    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """What became of an attempt so far. Posted."""
         ...
 
@@ -45,7 +61,7 @@ class Journal(Protocol):
         ...
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
-        """The run's last word, or an interim one. Awaited."""
+        """The run's last word; its lock is free afterwards. Awaited."""
         ...
 
     def runs(self) -> list[RunRecord]:
@@ -60,6 +76,18 @@ class Journal(Protocol):
         """One VM and every event of it. Raises KeyError."""
         ...
 
+    def lock(self, run_id: str) -> Held | None:
+        """Who holds a run's lock; None where nobody does."""
+        ...
+
+    def plan_file(self, run_id: str) -> Mapping[str, Any]:
+        """What `begin` was given. Raises KeyError."""
+        ...
+
+    def states(self, run_id: str) -> Mapping[str, str]:
+        """The states of actions that are under way, or that ended `failed` or `unknown`, by VM."""
+        ...
+
     async def close(self) -> None:
-        """Write what was posted and let go."""
+        """Write what was posted, and let go of every lock."""
         ...

@@ -1,9 +1,11 @@
 """The journal in memory: the same tables without a file or a thread, for tests and trials."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.journal import store
 from orchestrator.journal.interface import JournalEvent
+from orchestrator.journal.owner import Held, Owner
 from orchestrator.journal.report import build_report
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
 
@@ -13,19 +15,36 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._connection = store.open_database(":memory:")
+        self._held: dict[str, Owner] = {}
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, str]) -> None:
-        """A run with its targets."""
-        for write in store.begin_writes(run, vms, plan_file):
-            write.apply(self._connection)
+    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+        """A run with its targets and its lock."""
+        store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)).apply(self._connection)
+        self._held[run.id] = owner
 
-    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+    async def take_over(self, run_id: str, owner: Owner) -> Held | None:
+        """The lock of a run."""
+        before = self.lock(run_id)
+        store.Claim(run_id, owner, []).apply(self._connection)
+        self._held[run_id] = owner
+        return before
+
+    async def carry_on(self, run: RunRecord) -> None:
+        """The record of a run that is carried on."""
+        store.run_write(run).apply(self._connection)
+
+    def beat(self, run_id: str) -> None:
+        """The holder lives."""
+        store.beat_write(run_id, self._held[run_id].token).apply(self._connection)
+
+    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """An attempt before it is sent."""
-        store.attempt_write(run_id, vm_uuid, number, attempt).apply(self._connection)
+        self.note(run_id, vm_uuid, number, attempt, state)
 
-    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """What became of it."""
-        store.attempt_write(run_id, vm_uuid, number, attempt).apply(self._connection)
+        for write in store.attempt_writes(run_id, vm_uuid, number, attempt, state):
+            write.apply(self._connection)
 
     def event(self, run_id: str, event: JournalEvent) -> None:
         """One event."""
@@ -38,6 +57,8 @@ class MemoryJournal:
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
         """The run's last word."""
         store.finish_write(run, hosts, waves).apply(self._connection)
+        if run.id in self._held:
+            store.Release(run.id, self._held.pop(run.id).token).apply(self._connection)
 
     def runs(self) -> list[RunRecord]:
         """Every run, the newest first."""
@@ -50,6 +71,18 @@ class MemoryJournal:
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
         return store.read_vm(self._connection, run_id, vm_uuid), store.read_events(self._connection, run_id, vm_uuid)
+
+    def lock(self, run_id: str) -> Held | None:
+        """Who holds a run's lock."""
+        return store.read_lock(self._connection, run_id)
+
+    def plan_file(self, run_id: str) -> Mapping[str, Any]:
+        """What `begin` was given."""
+        return store.read_plan_file(self._connection, run_id)
+
+    def states(self, run_id: str) -> Mapping[str, str]:
+        """The states of actions under way."""
+        return store.read_states(self._connection, run_id)
 
     async def close(self) -> None:
         """Forget."""

@@ -6,20 +6,24 @@ once. A commit reaches the disk before anybody is woken. Reading uses a connecti
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
 from orchestrator.journal.interface import JournalEvent, JournalWriteError
+from orchestrator.journal.owner import Held, Owner, RunLockedError
+from orchestrator.journal.place import network_filesystem
 from orchestrator.journal.report import build_report
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
 
-_Item = tuple[list[store.Write], "asyncio.Future[None] | None"]
+_Item = tuple[Sequence[store.Write] | store.Claim, "asyncio.Future[None] | None"]
 
 
 class SqliteJournal:
@@ -27,6 +31,12 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        network = network_filesystem(path.parent)
+        if network is not None:
+            raise JournalError(
+                f"the journal {path} lies on a network file system ({network}), where it could be damaged: "
+                "give one on a local disk with --journal PATH"
+            )
         try:
             if not read_only:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -48,18 +58,33 @@ class SqliteJournal:
         self._broken: str | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: dict[str, str] = {}
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, str]) -> None:
-        """A run with its targets, durable when it returns."""
-        await self._durable(store.begin_writes(run, vms, plan_file))
+    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+        """A run with its targets and its lock, durable when it returns."""
+        await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)))
 
-    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+    async def take_over(self, run_id: str, owner: Owner) -> Held | None:
+        """The lock of a run, ours when it returns."""
+        before = self.lock(run_id)
+        await self._durable(store.Claim(run_id, owner, []))
+        return before
+
+    async def carry_on(self, run: RunRecord) -> None:
+        """The record of a run that is carried on, durable when it returns."""
+        await self._durable([store.run_write(run)])
+
+    def beat(self, run_id: str) -> None:
+        """The holder lives; posted."""
+        self._post(store.beat_write(run_id, self._held[run_id]))
+
+    async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """An attempt before it is sent, durable when it returns."""
-        await self._durable([store.attempt_write(run_id, vm_uuid, number, attempt)])
+        await self._durable(store.attempt_writes(run_id, vm_uuid, number, attempt, state))
 
-    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+    def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """What became of it; posted."""
-        self._post(store.attempt_write(run_id, vm_uuid, number, attempt))
+        self._post(*store.attempt_writes(run_id, vm_uuid, number, attempt, state))
 
     def event(self, run_id: str, event: JournalEvent) -> None:
         """One event; posted."""
@@ -71,7 +96,7 @@ class SqliteJournal:
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
         """The run's last word, durable when it returns."""
-        await self._durable([store.finish_write(run, hosts, waves)])
+        await self._durable([store.finish_write(run, hosts, waves), store.Release(run.id, self._held.get(run.id, ""))])
 
     def runs(self) -> list[RunRecord]:
         """Every run, the newest first."""
@@ -85,8 +110,23 @@ class SqliteJournal:
         """One VM and its events."""
         return store.read_vm(self._reader, run_id, vm_uuid), store.read_events(self._reader, run_id, vm_uuid)
 
+    def lock(self, run_id: str) -> Held | None:
+        """Who holds a run's lock."""
+        return store.read_lock(self._reader, run_id)
+
+    def plan_file(self, run_id: str) -> Mapping[str, Any]:
+        """What `begin` was given."""
+        return store.read_plan_file(self._reader, run_id)
+
+    def states(self, run_id: str) -> Mapping[str, str]:
+        """The states of actions under way."""
+        return store.read_states(self._reader, run_id)
+
     async def close(self) -> None:
-        """Write what was posted, end the thread, close the file."""
+        """Write what was posted, let go of every lock, end the thread, close the file."""
+        if self._broken is None:
+            for run_id, token in list(self._held.items()):
+                self._post(store.Release(run_id, token))
         if self._thread is not None:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -95,15 +135,15 @@ class SqliteJournal:
             if connection is not None:
                 connection.close()
 
-    async def _durable(self, writes: list[store.Write]) -> None:
+    async def _durable(self, work: Sequence[store.Write] | store.Claim) -> None:
         self._start()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put((writes, done))
+        self._queue.put((work, done))
         await done
 
-    def _post(self, write: store.Write) -> None:
+    def _post(self, *writes: store.Write) -> None:
         self._start()
-        self._queue.put(([write], None))
+        self._queue.put((writes, None))
 
     def _start(self) -> None:
         if self._broken is not None:
@@ -121,35 +161,61 @@ class SqliteJournal:
                 while True:
                     batch.append(self._queue.get_nowait())
             ended = None in batch
-            items = [item for item in batch if item is not None]
-            error = self._commit([write for writes, _ in items for write in writes])
-            waiting = [done for _, done in items if done is not None]
-            if waiting and self._loop is not None:
-                with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-                    self._loop.call_soon_threadsafe(_wake, waiting, error)
+            items = (item for item in batch if item is not None)
+            for alone, group in itertools.groupby(items, lambda item: isinstance(item[0], store.Claim)):
+                for part in ([item] for item in group) if alone else [list(group)]:
+                    self._commit(part)
 
-    def _commit(self, writes: list[store.Write]) -> str | None:
-        if not writes:
-            return self._broken
-        assert self._writer is not None
+    def _commit(self, items: Sequence[_Item]) -> None:
+        """One transaction, and everybody who waits for it is told."""
+        error: Exception | None = None
         if self._broken is None:
-            try:
-                self._writer.execute("BEGIN IMMEDIATE")
-                for write in writes:
-                    write.apply(self._writer)
-                self._writer.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._broken = f"the journal {self.path} cannot be written ({error})"
-                with contextlib.suppress(sqlite3.Error):
-                    self._writer.execute("ROLLBACK")
-        return self._broken
+            error = self._write([work for work, _ in items])
+        if self._broken is not None:
+            error = JournalWriteError(self._broken)
+        waiting = [done for _, done in items if done is not None]
+        if waiting and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+                self._loop.call_soon_threadsafe(_wake, waiting, error)
+
+    def _write(self, works: Sequence[Sequence[store.Write] | store.Claim]) -> RunLockedError | None:
+        assert self._writer is not None
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            lost = [run_id for run_id, token in self._held.items() if not store.holds(self._writer, run_id, token)]
+            if lost:
+                self._broken = f"run {lost[0]} was taken over by another process"
+            else:
+                for work in works:
+                    for write in [work] if isinstance(work, store.Claim) else work:
+                        write.apply(self._writer)
+            self._writer.execute("ROLLBACK" if lost else "COMMIT")
+            for work in works:
+                self._keep(work)
+        except RunLockedError as refusal:
+            self._writer.execute("ROLLBACK")
+            return refusal
+        except sqlite3.Error as error:
+            self._broken = f"the journal {self.path} cannot be written ({error})"
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+        return None
+
+    def _keep(self, work: Sequence[store.Write] | store.Claim) -> None:
+        """Locks that a transaction took or freed; known to the writer alone, so that none is missed by a moment."""
+        if isinstance(work, store.Claim):
+            self._held[work.run_id] = work.owner.token
+            return
+        for write in work:
+            if isinstance(write, store.Release):
+                self._held.pop(write.run_id, None)
 
 
-def _wake(waiting: "list[asyncio.Future[None]]", error: str | None) -> None:
+def _wake(waiting: "list[asyncio.Future[None]]", error: Exception | None) -> None:
     for done in waiting:
         if done.done():
             continue
         if error is None:
             done.set_result(None)
         else:
-            done.set_exception(JournalWriteError(error))
+            done.set_exception(error)

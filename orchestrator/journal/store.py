@@ -2,14 +2,16 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal.interface import JournalEvent
+from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
+SCHEMA_VERSION = 2
+_VERSION_1 = """
 CREATE TABLE run (id TEXT PRIMARY KEY, started_at TEXT NOT NULL, record TEXT NOT NULL, plan_file TEXT NOT NULL,
                   hosts TEXT NOT NULL DEFAULT '[]', waves TEXT NOT NULL DEFAULT '[]') STRICT;
 CREATE TABLE vm (run_id TEXT NOT NULL, seq INTEGER NOT NULL, uuid TEXT NOT NULL, outcome TEXT, host_uuid TEXT,
@@ -21,6 +23,13 @@ CREATE TABLE event (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, vm_uuid TEXT, 
                     data TEXT) STRICT;
 CREATE INDEX event_of ON event (run_id, vm_uuid);
 """
+_VERSION_2 = """
+CREATE TABLE lock (run_id TEXT PRIMARY KEY, token TEXT NOT NULL, owner TEXT NOT NULL, beat REAL NOT NULL) STRICT;
+CREATE TABLE state (run_id TEXT NOT NULL, vm_uuid TEXT NOT NULL, record TEXT NOT NULL,
+                    PRIMARY KEY (run_id, vm_uuid)) STRICT, WITHOUT ROWID;
+"""
+_STEPS = (_VERSION_1, _VERSION_2)
+"""What makes each version of the one before it. A step adds; it never changes what an older program wrote."""
 
 
 class SchemaError(Exception):
@@ -34,7 +43,7 @@ def open_database(path: str, *, read_only: bool = False) -> sqlite3.Connection:
         uri=read_only,
         isolation_level=None,
         check_same_thread=False,
-        timeout=10.0,
+        timeout=30.0,
     )
     try:
         _prepare(connection, read_only=read_only)
@@ -58,11 +67,31 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
     if read_only:
         if version == 0:
             raise SchemaError("it is empty, and no journal of this program")
+        for step in _STEPS[version:]:  # a reader changes nothing: what an older journal lacks is empty, beside it
+            connection.executescript(step.replace("CREATE TABLE ", "CREATE TEMP TABLE "))
         return
+    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if damage != "ok":
+        raise SchemaError(f"it is damaged ({damage})")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    if version < SCHEMA_VERSION:
+        _migrate(connection)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """To the newest schema in one transaction: whole or not at all. Two programs may come here at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for step in _STEPS[version:]:
+            for statement in step.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 class Write:
@@ -79,7 +108,75 @@ class Write:
         connection.executemany(self.sql, self.rows)
 
 
-def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, str]) -> list[Write]:
+class Claim:
+    """A run's lock is taken, with what must be true and written in the same transaction."""
+
+    __slots__ = ("owner", "run_id", "writes")
+
+    def __init__(self, run_id: str, owner: Owner, writes: Sequence[Write]) -> None:
+        self.run_id = run_id
+        self.owner = owner
+        self.writes = writes
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """Raises RunLockedError where a living process works on this run, or on another one with a VM of this."""
+        held = read_lock(connection, self.run_id)
+        if held is not None and held.alive:
+            raise RunLockedError(self.run_id, held)
+        for write in self.writes:
+            write.apply(connection)
+        for other, shared in _others(connection, self.run_id):
+            rival = read_lock(connection, other)
+            if rival is not None and rival.alive:
+                raise RunLockedError(other, rival, shared)
+        connection.execute(
+            "INSERT INTO lock VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " token = excluded.token, owner = excluded.owner, beat = excluded.beat",
+            (self.run_id, self.owner.token, self.owner.model_dump_json(), time.time()),
+        )
+
+
+def _others(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, int]]:
+    """Locked runs that share VMs with this one, and how many."""
+    return connection.execute(
+        "SELECT lock.run_id, count(*) FROM lock JOIN vm AS ours ON ours.run_id = ?"
+        " JOIN vm AS theirs ON theirs.run_id = lock.run_id AND theirs.uuid = ours.uuid"
+        " WHERE lock.run_id <> ? GROUP BY lock.run_id",
+        (run_id, run_id),
+    ).fetchall()
+
+
+def read_lock(connection: sqlite3.Connection, run_id: str) -> Held | None:
+    """Who holds a run's lock; None where nobody does."""
+    row = connection.execute("SELECT owner, beat FROM lock WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return None
+    owner, silent = Owner.model_validate_json(row[0]), max(0.0, time.time() - row[1])
+    return Held(owner, silent, lives(owner, silent))
+
+
+def holds(connection: sqlite3.Connection, run_id: str, token: str) -> bool:
+    """Is the lock still ours?"""
+    row = connection.execute("SELECT token FROM lock WHERE run_id = ?", (run_id,)).fetchone()
+    return row is not None and row[0] == token
+
+
+def beat_write(run_id: str, token: str) -> Write:
+    """The holder lives."""
+    return Write("UPDATE lock SET beat = ? WHERE run_id = ? AND token = ?", [(time.time(), run_id, token)])
+
+
+class Release(Write):
+    """The holder lets go of a run's lock."""
+
+    __slots__ = ("run_id",)
+
+    def __init__(self, run_id: str, token: str) -> None:
+        super().__init__("DELETE FROM lock WHERE run_id = ? AND token = ?", [(run_id, token)])
+        self.run_id = run_id
+
+
+def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any]) -> list[Write]:
     """A run and its targets."""
     rows = [(run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms)]
     return [
@@ -91,12 +188,24 @@ def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str
     ]
 
 
-def attempt_write(run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> Write:
-    """An attempt's row, new or changed."""
-    return Write(
-        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record",
-        [(run_id, vm_uuid, number, attempt.job_uuid, attempt.model_dump_json())],
-    )
+def run_write(run: RunRecord) -> Write:
+    """The run's record alone."""
+    return Write("UPDATE run SET record = ? WHERE id = ?", [(run.model_dump_json(), run.id)])
+
+
+def attempt_writes(run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> list[Write]:
+    """An attempt's row, new or changed, and the state of the action that makes it."""
+    return [
+        Write(
+            "INSERT INTO attempt (run_id, vm_uuid, number, job_uuid, record) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET record = excluded.record",
+            [(run_id, vm_uuid, number, attempt.job_uuid, attempt.model_dump_json())],
+        ),
+        Write(
+            "INSERT INTO state VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record",
+            [(run_id, vm_uuid, state)],
+        ),
+    ]
 
 
 def event_write(run_id: str, event: JournalEvent) -> Write:
@@ -151,6 +260,25 @@ def read_run(connection: sqlite3.Connection, run_id: str) -> tuple[RunRecord, li
         [HostRecord.model_validate(host) for host in json.loads(row[1])],
         [WaveRecord.model_validate(wave) for wave in json.loads(row[2])],
     )
+
+
+def read_plan_file(connection: sqlite3.Connection, run_id: str) -> Mapping[str, Any]:
+    """What `begin_writes` was given. Raises KeyError."""
+    row = connection.execute("SELECT plan_file FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise KeyError(run_id)
+    found: Mapping[str, Any] = json.loads(row[0])
+    return found
+
+
+def read_states(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:
+    """The states of the actions that are under way, or that a later look may still judge anew; by VM."""
+    rows = connection.execute(
+        "SELECT state.vm_uuid, state.record FROM state JOIN vm ON vm.run_id = state.run_id AND vm.uuid = state.vm_uuid"
+        " WHERE state.run_id = ? AND (vm.outcome IS NULL OR vm.outcome IN ('failed', 'unknown'))",
+        (run_id,),
+    )
+    return dict(rows.fetchall())
 
 
 def read_vms(connection: sqlite3.Connection, run_id: str) -> Iterator[VmRecord]:

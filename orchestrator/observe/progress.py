@@ -21,6 +21,7 @@ class Progress:
         self._of: dict[str, str] = {}
         self._in_flight: set[str] = set()
         self._last = 0.0
+        self._carried_on = False
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -29,6 +30,12 @@ class Progress:
             case "run.started":
                 self._targets = data["targets"]
                 self._write(f"{data['targets']} targets, {data['to_stop']} to stop")
+            case "run.resumed":
+                self._targets, self._carried_on = data["to_stop"], True
+                self._write(
+                    f"carried on: {data['targets']} targets, {data['to_stop']} of them without an outcome, "
+                    f"{data['under_way']} of those sent already"
+                )
             case "vm.started":
                 self._in_flight.add(str(event.vm_uuid))
             case "vm.outcome":
@@ -53,12 +60,13 @@ class Progress:
 
     def _outcome(self, event: Event) -> None:
         uuid, outcome = str(event.vm_uuid), str(event.data["outcome"])
-        self._in_flight.discard(uuid)
         earlier = self._of.get(uuid)
         if earlier is not None:
             self._counts[earlier] -= 1
-        self._of[uuid] = outcome
-        self._counts[outcome] += 1
+        if uuid in self._in_flight or earlier is not None or outcome == Outcome.NOT_REACHED or not self._carried_on:
+            self._of[uuid] = outcome  # else an earlier process has counted it
+            self._counts[outcome] += 1
+        self._in_flight.discard(uuid)
         if Outcome(outcome) not in GOOD | {Outcome.NOT_REACHED}:
             name = safe(str(event.data["name"] or uuid))
             self._write(f"{outcome}: {name}: {safe(str(event.data['evidence'] or ''))}")

@@ -10,9 +10,12 @@ import pytest
 from orchestrator.errors import JournalError
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.owner import this_process
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome
 from orchestrator.model.report import AttemptRecord, RunRecord, VmRecord
+
+ME = this_process("ops@jump1")
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -42,9 +45,9 @@ async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
     """Targets in their order, attempts under their VM, outcomes, inventories and causes: all as written."""
     run = a_run()
     vms = [VmRecord(uuid=f"{n:032x}", name=f"vm {n}", host_uuid="h") for n in (3, 1, 2)]
-    await journal.begin(run, vms, {"path": "p.yaml"})
-    await journal.intend(run.id, vms[0].uuid, 0, an_attempt())
-    journal.note(run.id, vms[0].uuid, 0, an_attempt(AttemptResult.FAILED))
+    await journal.begin(run, vms, {"path": "p.yaml"}, ME)
+    await journal.intend(run.id, vms[0].uuid, 0, an_attempt(), "{}")
+    journal.note(run.id, vms[0].uuid, 0, an_attempt(AttemptResult.FAILED), "{}")
     failed = vms[0].model_copy(
         update={"outcome": Outcome.FAILED, "error": {"code": "VM.1002"}, "inventory": {"uuid": "x", "odd": [1, None]}}
     )
@@ -61,8 +64,8 @@ async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
 
 async def test_runs_come_newest_first(journal: Journal) -> None:
     """The list of runs begins with the newest."""
-    await journal.begin(a_run("a-1", "2026-01-01T00:00:00Z"), [], {})
-    await journal.begin(a_run("b-2", "2026-02-01T00:00:00Z"), [], {})
+    await journal.begin(a_run("a-1", "2026-01-01T00:00:00Z"), [], {}, ME)
+    await journal.begin(a_run("b-2", "2026-02-01T00:00:00Z"), [], {}, ME)
     assert [run.id for run in journal.runs()] == ["b-2", "a-1"]
 
 
@@ -75,7 +78,7 @@ async def test_an_unknown_run_is_a_key_error(journal: Journal) -> None:
 async def test_events_of_a_vm_keep_their_order(journal: Journal) -> None:
     """Events come back in the order they were told."""
     run, vm = a_run(), VmRecord(uuid="1" * 32)
-    await journal.begin(run, [vm], {})
+    await journal.begin(run, [vm], {}, ME)
     for number in range(5):
         journal.event(run.id, JournalEvent(f"t{number}", "vm.step", vm.uuid, {"n": number}))
     await journal.settle(run.id, vm)
@@ -88,8 +91,8 @@ async def test_an_intent_is_on_disk_when_it_returns(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = SqliteJournal(path)
     run = a_run()
-    await journal.begin(run, [VmRecord(uuid="1" * 32)], {})
-    await journal.intend(run.id, "1" * 32, 0, an_attempt())
+    await journal.begin(run, [VmRecord(uuid="1" * 32)], {}, ME)
+    await journal.intend(run.id, "1" * 32, 0, an_attempt(), "{}")
     other = sqlite3.connect(path)
     assert other.execute("SELECT job_uuid FROM attempt").fetchall() == [("f" * 32,)]
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -133,10 +136,10 @@ async def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """When the disk refuses, every waiting writer is told, and nothing pretends to be durable."""
     journal = SqliteJournal(tmp_path / "journal.sqlite")
     run = a_run()
-    await journal.begin(run, [VmRecord(uuid="1" * 32)], {})
+    await journal.begin(run, [VmRecord(uuid="1" * 32)], {}, ME)
     other = sqlite3.connect(tmp_path / "journal.sqlite")
     other.execute("DROP TABLE attempt")
     other.close()
     with pytest.raises(JournalWriteError):
-        await journal.intend(run.id, "1" * 32, 0, an_attempt())
+        await journal.intend(run.id, "1" * 32, 0, an_attempt(), "{}")
     await journal.close()

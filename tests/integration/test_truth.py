@@ -15,9 +15,10 @@ import pytest
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.http import Answer, Http
-from orchestrator.engine.records import run_record
+from orchestrator.engine.records import opening, run_record
 from orchestrator.engine.run import Run, new_run_id, prepare
 from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.owner import this_process
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import ReportDocument
@@ -688,7 +689,7 @@ def test_a_vm_that_waited_for_its_new_host_is_read_again() -> None:
             prepared, run_id=new_run_id(datetime.now(UTC)), started_at="now", started_by="t@t", tool_version="0"
         )
         moved.row = replace(moved.row, host_uuid="h1")
-        run = Run(prepared, cloud, MemoryJournal(), run=record)
+        run = Run(opening(prepared, record), cloud, MemoryJournal(), owner=this_process("t@t"))
         async with anyio.create_task_group() as tasks:
 
             async def somebody() -> None:

@@ -121,6 +121,10 @@ class ZStackCloud:
                 found[vm.row.uuid] = vm
         return found
 
+    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
+        """A VM as an earlier inventory tells of it."""
+        return self._client.see(dict(inventory))
+
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """State words by UUID, `VM_CHUNK` a request."""
         found: dict[str, str | None] = {}

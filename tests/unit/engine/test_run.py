@@ -9,10 +9,11 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
-from orchestrator.engine.records import run_record
+from orchestrator.engine.records import opening, run_record
 from orchestrator.engine.run import JournalLostError, Run, new_run_id, prepare
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
+from orchestrator.journal.owner import this_process
 from orchestrator.model.event import Event
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import Outcome, Reason
@@ -66,7 +67,9 @@ class Trial:
         prepared = await prepare(self.plan, self.cloud, strict=False)
         now = datetime.now(UTC)
         record = run_record(prepared, run_id=new_run_id(now), started_at=now.isoformat(), started_by="t@t", tool_version="0")
-        self.the_run = Run(prepared, self.cloud, self.journal, run=record, listeners=[self.events.append])
+        self.the_run = Run(
+            opening(prepared, record), self.cloud, self.journal, owner=this_process("t@t"), listeners=[self.events.append]
+        )
         report: RunReport | None = None
         lost: JournalLostError | None = None
         async with anyio.create_task_group() as tasks:
@@ -107,8 +110,8 @@ def test_the_intent_is_written_before_the_put() -> None:
     written: list[str] = []
 
     class Spy(MemoryJournal):
-        async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
-            await super().intend(run_id, vm_uuid, number, attempt)
+        async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
+            await super().intend(run_id, vm_uuid, number, attempt, state)
             written.append(attempt.job_uuid)
 
     class Cloud(MemoryCloud):
@@ -304,10 +307,10 @@ def test_a_journal_that_breaks_stops_all_sending() -> None:
     """Once an intent cannot be written no PUT leaves any more, and the run ends with one sentence and exit code 4."""
 
     class Full(MemoryJournal):
-        async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord) -> None:
+        async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
             if len(trial.cloud.sent) >= 3:
                 raise JournalWriteError("the journal cannot be written (disk full)")
-            await super().intend(run_id, vm_uuid, number, attempt)
+            await super().intend(run_id, vm_uuid, number, attempt, state)
 
     trial = Trial([guest(n, seconds=10.0) for n in range(20)], per_host=1)
     trial.journal = Full()

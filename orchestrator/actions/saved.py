@@ -1,0 +1,79 @@
+"""A stop's state as the journal keeps it, and as another process takes it up again. Pure.
+
+In a process times are monotonic seconds, which mean nothing to the next one: they are kept as seconds since 1970 by
+the wall clock. Where that clock was set back meanwhile, what lies in the past stays there.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter
+
+from orchestrator.actions.judge import Attempt
+from orchestrator.actions.rules import StopRules
+from orchestrator.actions.stop import StopState
+
+_STATE = TypeAdapter(StopState)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A stop under way. `put`: the PUT that was on its way, None where its answer was known."""
+
+    state: StopState
+    started_at: str
+    """When its turn came: RFC 3339 in UTC."""
+    put: "Put | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A PUT that may have left: its job, and when it was meant to leave, by our clock and by the node's."""
+
+    job_uuid: str
+    at: float
+    node_at: float | None
+
+
+def save(saved: Saved, unix_ahead: float) -> str:
+    """As text. `unix_ahead`: seconds since 1970 minus monotonic seconds, now."""
+    shifted = _shifted(saved, lambda at: at + unix_ahead)
+    put = shifted.put
+    return json.dumps(
+        {
+            "state": _STATE.dump_python(shifted.state, mode="json", exclude={"rules", "taken_up_at"}, exclude_defaults=True),
+            "started_at": shifted.started_at,
+            "put": None if put is None else [put.job_uuid, put.at, put.node_at],
+        },
+        separators=(",", ":"),
+    )
+
+
+def load(text: str, rules: StopRules, unix_ahead: float, now: float) -> Saved:
+    """From text. `unix_ahead` is this process's; `now` its monotonic second."""
+    data = json.loads(text)
+    state = _STATE.validate_python({**data["state"], "rules": rules})
+    saved = Saved(state, data["started_at"], None if data["put"] is None else Put(*data["put"]))
+    return _shifted(saved, lambda at: min(at - unix_ahead, now))
+
+
+def _shifted(saved: Saved, move: Callable[[float], float]) -> Saved:
+    def moved(at: float | None) -> float | None:
+        return None if at is None else move(at)
+
+    def attempt(one: Attempt) -> Attempt:
+        at = move(one.at)
+        return replace(one, at=at, deadline=at + one.deadline - one.at, ended_at=moved(one.ended_at))
+
+    state = saved.state
+    turn_at = move(state.turn_at)
+    state = replace(
+        state,
+        turn_at=turn_at,
+        grace_until=turn_at + state.grace_until - state.turn_at,
+        first_off_at=moved(state.first_off_at),
+        attempts=tuple(attempt(one) for one in state.attempts),
+    )
+    put = saved.put
+    return replace(saved, state=state, put=None if put is None else replace(put, at=move(put.at)))

@@ -1,0 +1,157 @@
+"""What `run`, `resume` and `retry` have in common: the question, the signals, the progress, the reports at the end."""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import anyio
+import click
+
+from orchestrator import app
+from orchestrator.cli.options import Decorator
+from orchestrator.cli.signals import Signals
+from orchestrator.cli.streams import drop, interactive, unbreakable, voice
+from orchestrator.engine.run import Run
+from orchestrator.errors import OrchestratorError, RefusedError, UsageError
+from orchestrator.journal.interface import Journal
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.model.event import Listener
+from orchestrator.model.report import RunReport
+from orchestrator.observe.logs import log_listener
+from orchestrator.observe.progress import Progress
+from orchestrator.reports import RENDERERS
+
+LEFT_EARLY = 130
+
+T = TypeVar("T")
+Started = Callable[[Run], None]
+Job = Callable[[Journal, Started], Awaitable[RunReport | None]]
+"""The work itself; its report, or None where there was nothing to do."""
+
+_OPTIONS: tuple[Decorator, ...] = (
+    click.option("--yes", is_flag=True, help="Answer every question with yes."),
+    click.option("--quiet", is_flag=True, help="No progress; the summary only."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["console", "json"]),
+        help="Every event as a log line instead of progress.",
+    ),
+    click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR]."),
+)
+
+
+def conduct_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--yes, --quiet, --log-format, --no-color."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+async def ask_yes(question: str) -> bool:
+    """Ask on the terminal; anything but yes is no."""
+    click.echo(f"{question} Type yes to go on: ", nl=False)
+    try:
+        await anyio.wait_readable(sys.stdin)
+        answer = sys.stdin.readline()
+    except (NotImplementedError, OSError):
+        answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    return answer.strip().lower() in {"y", "yes"}
+
+
+class Conductor:
+    """One command that works on VMs, from its options to its exit code."""
+
+    def __init__(
+        self, *, yes: bool, quiet: bool, log_format: Literal["console", "json"] | None, no_color: bool, journal: str | None
+    ) -> None:
+        self.attended = interactive()
+        self.say = voice(log_format)
+        self._yes = yes
+        self._quiet = quiet
+        self._log_format = log_format
+        self._color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
+        self._journal = journal
+        self._told: str | None = None
+
+    def tell_run(self, run_id: str) -> None:
+        """Which run it is, once."""
+        if self._told != run_id:
+            self._told = run_id
+            self.say("info", f"run {run_id}")
+
+    def check_confirmation(self, shown_by: str) -> None:
+        """Is there somebody to ask, or no need to? Raises UsageError. `shown_by`: the command that shows it beforehand."""
+        if not self._yes and not self.attended:
+            raise UsageError(f"without a terminal nobody can confirm: add --yes once you have seen '{shown_by}'")
+
+    def asking(self, confirm: Callable[[T], Awaitable[bool]]) -> Callable[[T], Awaitable[bool]] | None:
+        """The question, None where it is answered already."""
+        return None if self._yes else confirm
+
+    def listeners(self, run_id: str) -> Sequence[Listener]:
+        """Who listens to the run's events."""
+        if self._quiet:
+            return ()
+        if self._log_format is not None:
+            return (unbreakable(log_listener(sys.stderr, self._log_format, color=self._color, run_id=run_id)),)
+        self.tell_run(run_id)
+        return (unbreakable(Progress(lambda line: click.echo(line, err=True))),)
+
+    @property
+    def journal_path(self) -> Path:
+        """Where it is. Raises UsageError."""
+        return app.journal_path(self._journal)
+
+    def open_journal(self, *, read_only: bool = False) -> SqliteJournal:
+        """The journal of the options. Raises JournalError, UsageError."""
+        return app.open_journal(self._journal, read_only=read_only)
+
+    def conduct(self, prepare: Callable[[], Job], *, nothing: str = "") -> int:
+        """Do the job that `prepare` makes, write its reports, and return the exit code.
+
+        `nothing`: what to say where there was nothing to do. An error is one line of JSON where the log is JSON.
+        """
+        try:
+            return anyio.run(self._go, prepare(), nothing)
+        except OrchestratorError as error:
+            if self._log_format != "json":
+                raise
+            self.say("error", str(error))
+            return error.exit_code
+
+    async def _go(self, job: Job, nothing: str) -> int:
+        journal = self.open_journal()
+        try:
+            report = None
+            async with Signals() as signals:
+                report = await job(journal, signals.take)
+            if signals.early:
+                self.say("info", "interrupted before the first change: nothing was sent")
+                return LEFT_EARLY
+            if report is None:
+                self.say("info", nothing)
+                return 0
+            return self._tell(report, journal)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await journal.close()
+
+    def _tell(self, report: RunReport, journal: Journal) -> int:
+        """The files first: whoever reads the terminal may be gone. Nothing here changes what became of the run."""
+        options = app.report_options(journal, report.run.id)
+        try:
+            paths = app.write_reports(report, options.formats, options.directory)
+        except RefusedError as error:
+            paths = []
+            again = f"orchestrator report {report.run.id} --format json -o FILE"
+            self.say("error", f"{error}; the run itself is over and in the journal, '{again}' renders it again")
+        try:
+            RENDERERS["text"].render(report, sys.stdout)
+            for path in paths:
+                click.echo(f"report: {path}")
+        except OSError:
+            drop(sys.stdout)
+        code = report.run.exit_code
+        return 1 if code is None else code

@@ -1,0 +1,132 @@
+"""`resume` and `retry`: runs that follow from another."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import click
+
+from orchestrator import app
+from orchestrator.cli.conduct import Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.options import connection_options, journal_option, settings_from
+from orchestrator.cli.running import confirm_run
+from orchestrator.engine.again import is_unfinished
+from orchestrator.errors import UnknownRunError
+from orchestrator.journal.interface import Journal
+from orchestrator.journal.owner import Held
+from orchestrator.model.report import RunRecord, RunReport
+from orchestrator.observe.progress import safe
+from orchestrator.settings import ConnectionSettings
+
+
+@click.command()
+@click.argument("run")
+@conduct_options
+@journal_option
+@connection_options
+def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any) -> int:
+    """Carry on RUN, which was killed or interrupted, with the jobs that it had sent.
+
+    Its targets, limits and node are those of the journal. A run that has ended is only reported again.
+
+    Example: orchestrator resume last --yes
+    """
+    conductor = Conductor(**options)
+
+    def took_over(before: Held) -> None:
+        conductor.say(
+            "warning",
+            f"took over the run from {before.owner.name}, which has ended without a word "
+            f"(its last sign was {before.silent_seconds:.0f} s ago)",
+        )
+
+    def prepare() -> Job:
+        record, settings = _find(
+            conductor, run, able=is_unfinished, to="to carry on", endpoint=endpoint, ca_file=ca_file, insecure=insecure
+        )
+        if not is_unfinished(record):
+            conductor.say("info", f"run {record.id} has ended: nothing to carry on, its reports are written again")
+
+        async def job(journal: Journal, started: Started) -> RunReport:
+            return await app.resume(
+                record, settings, journal=journal, confirm=conductor.asking(_confirm_resume), took_over=took_over,
+                listeners=conductor.listeners, started=started,
+            )  # fmt: skip
+
+        return job
+
+    return conductor.conduct(prepare)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--strict", is_flag=True, help="Warnings about the plan refuse the run.")
+@conduct_options
+@journal_option
+@connection_options
+def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any) -> int:
+    """A new run over what RUN left failed, unknown, came_back or not_reached, and nothing else.
+
+    States are read anew; limits and what the plan excludes and protects stay.
+
+    Example: orchestrator retry last --yes
+    """
+    conductor = Conductor(**options)
+
+    def prepare() -> Job:
+        record, settings = _find(
+            conductor,
+            run,
+            able=lambda run: not is_unfinished(run),
+            to="that has ended",
+            endpoint=endpoint,
+            ca_file=ca_file,
+            insecure=insecure,
+        )
+
+        async def job(journal: Journal, started: Started) -> RunReport | None:
+            return await app.retry(
+                record, settings, journal=journal, strict=strict, terminal=conductor.attended,
+                confirm=conductor.asking(confirm_run), listeners=conductor.listeners, started=started,
+            )  # fmt: skip
+
+        return job
+
+    return conductor.conduct(
+        prepare, nothing="nothing to retry: the run left no VM failed, unknown, came_back or not_reached"
+    )
+
+
+def _find(
+    conductor: Conductor, name: str, *, able: Callable[[RunRecord], bool], to: str,
+    endpoint: str | None, ca_file: str | None, insecure: bool,
+) -> tuple[RunRecord, ConnectionSettings]:  # fmt: skip
+    """The run that is meant, printed before anything happens, and how to reach its node."""
+    path = conductor.journal_path
+    if not path.exists():
+        raise UnknownRunError(f"no run is called {name!r}, there is no journal at {path}: give --journal PATH")
+    journal = conductor.open_journal(read_only=True)
+    try:
+        record = app.find_run(journal, name, able=able, to=to)
+    finally:
+        anyio.run(journal.close)
+    conductor.tell_run(record.id)
+    conductor.check_confirmation(f"orchestrator show {record.id}")
+    settings = app.settings_for(record, settings_from(endpoint, ca_file, insecure=insecure, say=conductor.say))
+    settings.credential_kind()
+    return record, settings
+
+
+async def _confirm_resume(report: RunReport) -> bool:
+    run = report.run
+    click.echo(f"plan {safe(run.plan)} at {run.endpoint}, begun {run.started_at} by {safe(run.started_by)}")
+    found = Counter(
+        "sent and without an outcome" if vm.attempts else "not sent yet" for vm in report.vms() if vm.outcome is None
+    )
+    for word, count in report.totals.items():
+        if count:
+            click.echo(f"  {count:>6} {word}")
+    for words, count in found.items():
+        click.echo(f"  {count:>6} {words}")
+    return await ask_yes(f"Carry on with {found.total()} VMs?")

@@ -1,0 +1,96 @@
+"""Runs that follow from another: one that is carried on, and one over what another left."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.actions.rules import stop_rules
+from orchestrator.actions.saved import load
+from orchestrator.clouds.interface import Cloud
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.records import Opening
+from orchestrator.errors import RefusedError
+from orchestrator.journal.interface import Journal
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.report import RunRecord, VmRecord
+from orchestrator.model.target import VmRow
+from orchestrator.plan.load import PlanFile, Selected, plan_from_text
+from orchestrator.plan.model import Plan
+
+RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
+"""What a retry takes up, and nothing else."""
+
+
+def kept_plan(kept: Mapping[str, Any]) -> PlanFile:
+    """The plan as the journal keeps it, without a look at its files. Raises RefusedError where too little was kept."""
+    path = Path(kept["path"])
+    plan_file = plan_from_text(
+        kept["text"], name=kept["path"], folder=path.parent, json=path.suffix.lower() == ".json", read_uuid_files=False
+    )
+    files = kept.get("uuid_files")
+    if files is None:  # the journal's first version
+        plan = plan_file.plan
+        if any(selection is not None and selection.uuid_files for selection in (plan.exclude, plan.guard.protect)):
+            raise RefusedError("an earlier version kept too little of this run's UUID files: run its plan again")
+        return plan_file
+
+    def with_files(selected: Selected | None, key: str) -> Selected | None:
+        if selected is None:
+            return None
+        sources = tuple((str(name), tuple(uuids)) for name, uuids in files.get(key, ()))
+        uuids = tuple(dict.fromkeys(uuid for _, listed in sources for uuid in listed))
+        return replace(selected, sources=sources, uuids=uuids)
+
+    return replace(
+        plan_file, exclude=with_files(plan_file.exclude, "exclude"), protect=with_files(plan_file.protect, "protect")
+    )
+
+
+def is_unfinished(run: RunRecord) -> bool:
+    """Is there something to carry on?"""
+    return run.status in {"running", "interrupted"}
+
+
+def take_up(run: RunRecord, plan: Plan, journal: Journal, cloud: Cloud, clock: Clock) -> Opening:
+    """The opening of a run whose lock is ours. Outcomes stay as they are; `clock` knows the node's. Raises RefusedError for too old a journal."""
+    now = clock.now()
+    rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
+    ahead = clock.unix() - now
+    saved = {uuid: load(text, rules, ahead, now) for uuid, text in journal.states(run.id).items()}
+    records: list[VmRecord] = []
+    rows: dict[str, VmRow] = {}
+    for vm in journal.report(run.id).vms():
+        if vm.outcome is None:
+            if vm.attempts and vm.uuid not in saved:
+                raise RefusedError(
+                    f"run {run.id} was begun by an earlier version, which kept too little to carry it on: "
+                    f"see 'orchestrator show {run.id}', and run its plan again when its jobs have ended"
+                )
+            seen = cloud.see(vm.inventory) if vm.inventory is not None else None
+            plain = VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
+            rows[vm.uuid] = seen.row if seen is not None else plain
+        records.append(vm.model_copy(update={"inventory": None}))
+    run = run.model_copy(
+        update={
+            "status": "running",
+            "ended_by": None,
+            "exit_code": None,
+            "finished_at": None,
+            "resumed_at": (*run.resumed_at, clock.wall()),
+        }
+    )
+    return Opening(plan, run, records, rows, clock.node_ahead_seconds, None, saved)
+
+
+def left_over(run: RunRecord, journal: Journal) -> list[str]:
+    """The VMs that a retry of this run takes up, in the plan's order."""
+    return [vm.uuid for vm in journal.report(run.id).vms() if vm.outcome in RETRIED]
+
+
+def narrowed(plan_file: PlanFile, run: RunRecord, uuids: list[str]) -> PlanFile:
+    """The plan over these VMs alone: what it excludes and protects stays, how many it expects does not."""
+    plan = plan_file.plan
+    plan = plan.model_copy(update={"guard": plan.guard.model_copy(update={"expect_targets": None})})
+    targets = Selected(uuids=tuple(uuids), where=(), may_be_empty=False, sources=((f"left by {run.id}", tuple(uuids)),))
+    return replace(plan_file, plan=plan, targets=targets)
