@@ -339,7 +339,9 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
         return replace(state, doubted=True), Look(job.job_uuid)
     over = unreadable or end in {End.OFF, End.GONE} or state.halted is not None
     forgotten = job.accepted or age >= RESEND_SECONDS
-    if forgotten and (over or (job.accepted and job.type is AttemptType.COLD)):
+    # A cold that may have acted is the last one, unless the plan asks for cold and nobody knows that it arrived.
+    last_cold = job.type is AttemptType.COLD and (job.accepted or rules.type is not AttemptType.COLD)
+    if forgotten and (over or last_cold):
         return _no_verdict(replace(state, phase=Phase.WATCH), now)
     if age >= RESEND_SECONDS:
         seconds = rules.timeout_of(job.type)

@@ -53,7 +53,10 @@ def is_unfinished(run: RunRecord) -> bool:
 
 
 def take_up(run: RunRecord, plan: Plan, journal: Journal, cloud: Cloud, clock: Clock) -> Opening:
-    """The opening of a run whose lock is ours. Outcomes stay as they are; `clock` knows the node's. Raises RefusedError for too old a journal."""
+    """The opening of a run whose lock is ours; outcomes stay as they are. `clock` knows the node's.
+
+    Raises RefusedError where an earlier version kept too little.
+    """
     now = clock.now()
     rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
     ahead = clock.unix() - now

@@ -182,8 +182,8 @@ class Run:
                 report = await self._finish()
         except JournalWriteError as error:
             raise JournalLostError(
-                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; free the disk or mend "
-                f"its permissions, see that nobody else works on the run, then 'orchestrator resume {self._record.id}'"
+                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; free the disk "
+                f"or mend its permissions, see that nobody else works on the run, then 'orchestrator resume {self._record.id}'"
             ) from None
         return report
 

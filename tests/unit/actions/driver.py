@@ -100,6 +100,8 @@ class Stop:
         self.state, step = begin(self.rules, self.now)
         self.steps.append(step)
         self.left_at = 0.0
+        self.node_epoch = NODE_EPOCH
+        """The node's clock minus ours, which is another one in each process."""
 
     @property
     def step(self) -> Step:
@@ -146,7 +148,7 @@ class Stop:
                 raise AssertionError(f"sends nothing: {self.step}")
         self.left_at = self.now
         self.now += after
-        return self._go(Answered(self.now, self.left_at, NODE_EPOCH + self.left_at, job_uuid, result))
+        return self._go(Answered(self.now, self.left_at, self.node_epoch + self.left_at, job_uuid, result))
 
     def accept(self) -> Self:
         """The node took the job."""
@@ -168,7 +170,7 @@ class Stop:
 
     def ok(self, *, after: float = 5.0, state: str | None = "Stopped", no_op: bool = False) -> Self:
         """The job succeeded. `no_op`: its inventory was last changed an hour before the PUT."""
-        when = NODE_EPOCH + self.left_at + (-3600.0 if no_op else after)
+        when = self.node_epoch + self.left_at + (-3600.0 if no_op else after)
         return self.job(JobSucceeded(Seen(vm_row(state, last_op=float(math.floor(when))), {})), after=after)
 
     def saw(self, word: str, *, after: float) -> Self:
