@@ -37,7 +37,7 @@ def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: boo
     def took_over(before: Held) -> None:
         conductor.say(
             "warning",
-            f"took over the run from {before.owner.name}, which has ended without a word "
+            f"took over the run from {before.worker}, which has ended without a word "
             f"(its last sign was {before.silent_seconds:.0f} s ago)",
         )
 

@@ -10,6 +10,7 @@ import click
 
 from orchestrator import app
 from orchestrator.cli.options import journal_option
+from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import JournalError, UnknownRunError, UsageError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.observe.progress import safe
@@ -23,7 +24,12 @@ def runs(*, journal: str | None) -> None:
     with _reading(journal) as opened:
         for run in opened.runs():
             code = "-" if run.exit_code is None else run.exit_code
-            click.echo(f"{run.id}  {run.status:<13} exit {code:<3} {safe(run.plan)}  {run.endpoint}")
+            line = f"{run.id}  {run.status:<13} exit {code:<3} {safe(run.plan)}  {run.endpoint}"
+            if is_unfinished(run):
+                held = opened.lock(run.id)
+                alive = held is not None and held.alive
+                line += f"  (at work: {held.worker})" if held is not None and alive else "  (nobody works on it: resume it)"
+            click.echo(line)
 
 
 @click.command()

@@ -96,7 +96,7 @@ class MemoryCloud:
         """Start the guest's script."""
         guest = self.guests[request.vm_uuid]
         if not leaving():
-            return Lost(own_error("http.unsent", "held back: the run is over"))
+            return Lost(own_error("http.unsent", "held back before it left"))
         now = anyio.current_time()
         self.sent.append((now, request))
         if guest.answers:

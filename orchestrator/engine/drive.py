@@ -68,8 +68,8 @@ class Means:
 
 
 _LOOKS = 3
-_STALE_SECONDS = 10.0
-"""A row waits no longer than this before what rests on it is sent."""
+_STALE_SECONDS, _OLDEST_SECONDS = 10.0, 30.0
+"""A row that waited for a slot longer than the first is read again; what rests on one older than the second is not sent."""
 
 
 @dataclass(slots=True)
@@ -90,6 +90,7 @@ class Drive:
         self._record = record
         self._saved = saved
         self._row = place.row
+        self._read_at = 0.0
         self._inventory = record.inventory
         self._state_word = record.state
         self._host = record.host_uuid
@@ -179,7 +180,7 @@ class Drive:
                 seen = await self._m.reader.read(self._record.uuid)  # it waited for a slot: what was read is old
         except UnreadableError:
             return Read(self._m.clock.now(), None, unreadable=True)
-        now = self._m.clock.now()
+        now = self._read_at = self._m.clock.now()
         if seen is None:
             self._state_word = None
             return Read(now, None)
@@ -247,9 +248,9 @@ class Drive:
         left_at: list[float] = []
 
         def leaving() -> bool:
-            if m.halt:
-                return False
             now, wall = m.clock.now(), m.clock.wall()
+            if m.halt or now - self._read_at > _OLDEST_SECONDS:
+                return False  # where it waited too long, the doubt is settled by a read, and then it goes out
             put = Put(job_uuid, now, m.clock.node(now)) if state.pending is not None else None
             self._written[-1] = self._written[-1].model_copy(update={"sent_at": wall})
             try:

@@ -183,7 +183,7 @@ class Run:
         except JournalWriteError as error:
             raise JournalLostError(
                 f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; free the disk "
-                f"or mend its permissions, see that nobody else works on the run, then 'orchestrator resume {self._record.id}'"
+                f"or mend its permissions, see that nobody else works on it, then 'orchestrator resume {self._record.id}'"
             ) from None
         return report
 
@@ -258,7 +258,8 @@ class Run:
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _stop_all(self, tasks: TaskGroup, reader: Reader) -> None:
         scale = self._rules.scale
-        watcher = Watcher(self._cloud, self._outage, tasks, scale, self._plan.limits.requests_per_second)
+        pace = self._plan.limits.requests_per_second
+        watcher = Watcher(self._cloud, self._outage, tasks, self._clock, scale=scale, requests_per_second=pace)
         tasks.start_soon(watcher.work)
         means = Means(
             self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,

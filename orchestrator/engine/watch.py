@@ -14,6 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from orchestrator.actions.stop import Looked, Saw
 from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, QueryRefusedError
+from orchestrator.engine.clock import Clock
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.model.target import JobMissing, JobRunning
 
@@ -40,7 +41,10 @@ class _Followed:
 class Watcher:
     """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node)."""
 
-    def __init__(self, cloud: Cloud, outage: Outage, tasks: TaskGroup, scale: float, requests_per_second: float) -> None:
+    def __init__(
+        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, clock: Clock, *, scale: float, requests_per_second: float
+    ) -> None:
+        self._clock = clock
         self._cloud = cloud
         self._outage = outage
         self._tasks = tasks
@@ -55,7 +59,7 @@ class Watcher:
     async def follow(self, vm_uuid: str, job_uuid: str) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
         """A stream of what is seen of one job; it ends where the node is gone."""
         out, into = anyio.create_memory_object_stream[Looked | Saw](1000)
-        followed = _Followed(vm_uuid, job_uuid, out, anyio.current_time() + 4 * self._tick)
+        followed = _Followed(vm_uuid, job_uuid, out, self._clock.now() + 4 * self._tick)
         followed.pause = self._tick
         self._followed[job_uuid] = followed
         self._someone.set()
@@ -99,7 +103,7 @@ class Watcher:
                 self._look_if_due(entry)
 
     def _consider(self, entry: _Followed, state: str | None) -> None:
-        now = anyio.current_time()
+        now = self._clock.now()
         self._post(entry, Saw(now, state))
         if state == entry.state:
             return
@@ -110,7 +114,7 @@ class Watcher:
         entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else soon)
 
     def _look_if_due(self, entry: _Followed) -> None:
-        now = anyio.current_time()
+        now = self._clock.now()
         if now < entry.next_look or entry.busy:
             return
         entry.busy = True
@@ -128,7 +132,7 @@ class Watcher:
             entry.busy = False
         was_missing, entry.missing = entry.missing, isinstance(answer, JobMissing)
         if was_missing or not isinstance(answer, JobRunning):  # a job that turned up after all is news
-            self._post(entry, Looked(anyio.current_time(), entry.job_uuid, answer))
+            self._post(entry, Looked(self._clock.now(), entry.job_uuid, answer))
 
     @staticmethod
     def _post(entry: _Followed, signal: Looked | Saw) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.errors import RefusedError
+from orchestrator.model.report import Worker
 
 BEAT_SECONDS = 5.0
 """How often a run says that it lives."""
@@ -35,11 +36,6 @@ class Owner(BaseModel):
     began: int | None = None
     """Clock ticks from boot to the start of the process."""
 
-    @property
-    def name(self) -> str:
-        """For a person."""
-        return f"{self.who}, process {self.pid}"
-
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -49,6 +45,11 @@ class Held:
     silent_seconds: float
     alive: bool
 
+    @property
+    def worker(self) -> Worker:
+        """The process, for a person."""
+        return Worker(self.owner.who, self.owner.pid, self.silent_seconds)
+
 
 class RunLockedError(RefusedError):
     """A living process works on this run, or on another run with VMs in common (`shared` of them)."""
@@ -56,7 +57,7 @@ class RunLockedError(RefusedError):
     def __init__(self, run_id: str, held: Held, shared: int = 0) -> None:
         what = f"{shared} of these VMs are in run {run_id}, on which" if shared else f"on run {run_id}"
         super().__init__(
-            f"{what} {held.owner.name} still works (last sign {held.silent_seconds:.0f} s ago): wait for its end, "
+            f"{what} {held.worker} still works (last sign {held.silent_seconds:.0f} s ago): wait for its end, "
             "or end that process first"
         )
 

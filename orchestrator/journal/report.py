@@ -14,6 +14,7 @@ _BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NO
 def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     """The report of a run, finished or not. Raises KeyError for an unknown run."""
     run, hosts, waves = store.read_run(connection, run_id)
+    held = store.read_lock(connection, run_id)
     return RunReport(
         run=run,
         totals=totals(connection, run_id),
@@ -21,6 +22,7 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
         waves=tuple(waves),
         hosts=tuple(hosts),
         vms=lambda: store.read_vms(connection, run_id),
+        worker=held.worker if held is not None and held.alive else None,
     )
 
 

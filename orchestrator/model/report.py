@@ -174,8 +174,24 @@ class ReportDocument(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """The process that works on a run: who, its id, and the seconds since its last heartbeat."""
+
+    who: str
+    pid: int
+    silent_seconds: float
+
+    def __str__(self) -> str:
+        """`ops@jump1, process 4711`."""
+        return f"{self.who}, process {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
-    """A report whose VMs are read one by one: `vms()` starts a fresh pass each time it is called, in the plan's order."""
+    """A report whose VMs are read one by one: `vms()` starts a fresh pass each time it is called, in the plan's order.
+
+    `worker` is the living process that works on the run, None where there is none.
+    """
 
     run: RunRecord
     totals: dict[str, int]
@@ -183,6 +199,7 @@ class RunReport:
     waves: tuple[WaveRecord, ...]
     hosts: tuple[HostRecord, ...]
     vms: Callable[[], Iterator[VmRecord]] = field(repr=False)
+    worker: Worker | None = None
 
     def document(self) -> ReportDocument:
         """Everything in memory at once; for small runs and for tests."""

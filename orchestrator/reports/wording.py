@@ -87,7 +87,7 @@ def verdict(report: RunReport) -> str:
             sent = f"nothing was sent to any of {counted(targets)}" if targets else "nothing was sent"
             return f"Refused before the first change: {sent}."
         case "running":
-            lead = "This run is not finished. "
+            lead = _unfinished(report)
         case "interrupted":
             resume = f"`orchestrator resume {visible(run.id)}`"
             lead = f"Interrupted; jobs may go on at the node, and {resume} carries on. "
@@ -99,6 +99,14 @@ def verdict(report: RunReport) -> str:
     # Only a run that came to its end has read the fleet again; before that a count is what was last seen.
     settled = run.status in ("finished", "stopped_early")
     return lead + _standing(report, settled=settled)
+
+
+def _unfinished(report: RunReport) -> str:
+    worker = report.worker
+    if worker is not None:
+        name = f"{visible(worker.who)}, process {worker.pid},"
+        return f"This run is not finished: {name} works on it (last sign {worker.silent_seconds:.0f} s ago). "
+    return f"This run is not finished, and nobody works on it: `orchestrator resume {visible(report.run.id)}` carries on. "
 
 
 def _standing(report: RunReport, *, settled: bool) -> str:

@@ -180,7 +180,7 @@ class Http:
         try:
             async with self._sockets:  # waited for here and not in aiohttp's pool, where `leaving` could not be asked
                 if leaving is not None and not leaving():
-                    raise ExchangeError("held back: the run is over", sent=False)
+                    raise ExchangeError("held back before it left", sent=False)
                 with anyio.fail_after(patience_seconds):
                     async with self._session.request(
                         method, url, data=data, headers=sent_headers, allow_redirects=False

@@ -57,7 +57,8 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
         (
             {"targets": 5, "stopped_clean": 1, "failed": 1},
             {"status": "running"},
-            "This run is not finished. 1 of 5 VMs were, when last read, stopped; 1 failed; 3 have no outcome.",
+            "This run is not finished, and nobody works on it: `orchestrator resume r1` carries on. "
+            "1 of 5 VMs were, when last read, stopped; 1 failed; 3 have no outcome.",
         ),
         (
             {"targets": 2, "stopped_clean": 1, "not_reached": 1},
