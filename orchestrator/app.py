@@ -199,15 +199,13 @@ async def resume(
     listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
     started: Callable[[Run], None] = lambda run: None,
 ) -> RunReport:
-    """Carry on a run that a process has left, to its report; one that has ended already is only reported again.
+    """Carry on a run that a process has left, to its report; one that has ended meanwhile is only reported.
 
     `settings` are those of `settings_for`. `confirm` is shown the unfinished report. `took_over` is told of a dead
     process whose lock was taken. Raises RunLockedError while a living one works on it, and as `run`.
     """
     plan_file = kept_plan(journal.plan_file(run.id))
     check_report_folder(plan_file)
-    if not is_unfinished(run):
-        return journal.report(run.id)
     held = journal.lock(run.id)
     if held is not None and held.alive:
         raise RunLockedError(run.id, held)

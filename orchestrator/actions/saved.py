@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
-from orchestrator.actions.judge import Attempt
+from orchestrator.actions.judge import Attempt, Verdict
 from orchestrator.actions.rules import StopRules
 from orchestrator.actions.stop import StopState
 
@@ -25,6 +25,11 @@ class Saved:
     started_at: str
     """When its turn came: RFC 3339 in UTC."""
     put: "Put | None" = None
+
+    @property
+    def undecided(self) -> bool:
+        """Is there a job at the node, or may there be one, whose word is not known?"""
+        return self.put is not None or self.state.last.verdict is Verdict.PENDING
 
 
 @dataclass(frozen=True, slots=True)

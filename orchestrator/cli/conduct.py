@@ -3,20 +3,19 @@
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import anyio
 import click
 
 from orchestrator import app
+from orchestrator.cli.journals import told_if_damaged
 from orchestrator.cli.options import Decorator
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import drop, interactive, unbreakable, voice
 from orchestrator.engine.run import Run
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.journal.interface import Journal
-from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
 from orchestrator.observe.logs import log_listener
@@ -72,7 +71,7 @@ class Conductor:
         self._quiet = quiet
         self._log_format = log_format
         self._color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
-        self._journal = journal
+        self.journal = journal
         self._told: str | None = None
 
     def tell_run(self, run_id: str) -> None:
@@ -99,15 +98,6 @@ class Conductor:
         self.tell_run(run_id)
         return (unbreakable(Progress(lambda line: click.echo(line, err=True))),)
 
-    @property
-    def journal_path(self) -> Path:
-        """Where it is. Raises UsageError."""
-        return app.journal_path(self._journal)
-
-    def open_journal(self, *, read_only: bool = False) -> SqliteJournal:
-        """The journal of the options. Raises JournalError, UsageError."""
-        return app.open_journal(self._journal, read_only=read_only)
-
     def conduct(self, prepare: Callable[[], Job], *, nothing: str = "") -> int:
         """Do the job that `prepare` makes, write its reports, and return the exit code.
 
@@ -122,11 +112,12 @@ class Conductor:
             return error.exit_code
 
     async def _go(self, job: Job, nothing: str) -> int:
-        journal = self.open_journal()
+        journal = app.open_journal(self.journal)
         try:
             report = None
             async with Signals() as signals:
-                report = await job(journal, signals.take)
+                with told_if_damaged(journal.path):
+                    report = await job(journal, signals.take)
             if signals.early:
                 self.say("info", "interrupted before the first change: nothing was sent")
                 return LEFT_EARLY

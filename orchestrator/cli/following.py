@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 import click
 
 from orchestrator import app
 from orchestrator.cli.conduct import Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.journals import reading
 from orchestrator.cli.options import connection_options, journal_option, settings_from
 from orchestrator.cli.running import confirm_run
 from orchestrator.engine.again import is_unfinished
-from orchestrator.errors import UnknownRunError
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.owner import Held
 from orchestrator.model.report import RunRecord, RunReport
@@ -42,13 +41,16 @@ def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: boo
         )
 
     def prepare() -> Job:
-        record, settings = _find(
-            conductor, run, able=is_unfinished, to="to carry on", endpoint=endpoint, ca_file=ca_file, insecure=insecure
-        )
-        if not is_unfinished(record):
+        record = _find(conductor, run, able=is_unfinished, to="to carry on")
+        settings = None
+        if is_unfinished(record):
+            settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
+        else:
             conductor.say("info", f"run {record.id} has ended: nothing to carry on, its reports are written again")
 
         async def job(journal: Journal, started: Started) -> RunReport:
+            if settings is None:
+                return journal.report(record.id)
             return await app.resume(
                 record, settings, journal=journal, confirm=conductor.asking(_confirm_resume), took_over=took_over,
                 listeners=conductor.listeners, started=started,
@@ -75,15 +77,8 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
     conductor = Conductor(**options)
 
     def prepare() -> Job:
-        record, settings = _find(
-            conductor,
-            run,
-            able=lambda run: not is_unfinished(run),
-            to="that has ended",
-            endpoint=endpoint,
-            ca_file=ca_file,
-            insecure=insecure,
-        )
+        record = _find(conductor, run, able=lambda run: not is_unfinished(run), to="that has ended")
+        settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
 
         async def job(journal: Journal, started: Started) -> RunReport | None:
             return await app.retry(
@@ -98,24 +93,22 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
     )
 
 
-def _find(
-    conductor: Conductor, name: str, *, able: Callable[[RunRecord], bool], to: str,
-    endpoint: str | None, ca_file: str | None, insecure: bool,
-) -> tuple[RunRecord, ConnectionSettings]:  # fmt: skip
-    """The run that is meant, printed before anything happens, and how to reach its node."""
-    path = conductor.journal_path
-    if not path.exists():
-        raise UnknownRunError(f"no run is called {name!r}, there is no journal at {path}: give --journal PATH")
-    journal = conductor.open_journal(read_only=True)
-    try:
+def _find(conductor: Conductor, name: str, *, able: Callable[[RunRecord], bool], to: str) -> RunRecord:
+    """The run that is meant, printed before anything happens."""
+    with reading(conductor.journal, name) as journal:
         record = app.find_run(journal, name, able=able, to=to)
-    finally:
-        anyio.run(journal.close)
     conductor.tell_run(record.id)
+    return record
+
+
+def _reach(
+    conductor: Conductor, record: RunRecord, endpoint: str | None, ca_file: str | None, *, insecure: bool
+) -> ConnectionSettings:
+    """How to reach the run's node, once there is somebody to ask or nothing to be asked."""
     conductor.check_confirmation(f"orchestrator show {record.id}")
     settings = app.settings_for(record, settings_from(endpoint, ca_file, insecure=insecure, say=conductor.say))
     settings.credential_kind()
-    return record, settings
+    return settings
 
 
 async def _confirm_resume(report: RunReport) -> bool:

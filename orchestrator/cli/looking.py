@@ -1,18 +1,15 @@
 """`runs`, `show`, `report`: what the journal holds. They only read."""
 
-import sqlite3
 import sys
 from pathlib import Path
-from types import TracebackType
 
-import anyio
 import click
 
 from orchestrator import app
+from orchestrator.cli.journals import reading
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
-from orchestrator.errors import JournalError, UnknownRunError, UsageError
-from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.errors import UnknownRunError, UsageError
 from orchestrator.observe.progress import safe
 from orchestrator.reports import RENDERERS
 
@@ -21,7 +18,7 @@ from orchestrator.reports import RENDERERS
 @journal_option
 def runs(*, journal: str | None) -> None:
     """List the runs of the journal, the newest first."""
-    with _reading(journal) as opened:
+    with reading(journal) as opened:
         for run in opened.runs():
             code = "-" if run.exit_code is None else run.exit_code
             line = f"{run.id}  {run.status:<13} exit {code:<3} {safe(run.plan)}  {run.endpoint}"
@@ -38,7 +35,7 @@ def runs(*, journal: str | None) -> None:
 @journal_option
 def show(run: str, vm: str | None, *, journal: str | None) -> None:
     """Show the state of RUN, or every step of one VM (UUID) with its times."""
-    with _reading(journal, run) as opened:
+    with reading(journal, run) as opened:
         record = app.find_run(opened, run)
         click.echo(f"run {record.id}", err=True)
         if vm is None:
@@ -73,7 +70,7 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
 @journal_option
 def report(run: str, *, form: str, output: Path | None, journal: str | None) -> None:
     """Render RUN again, finished or not, from the journal."""
-    with _reading(journal, run) as opened:
+    with reading(journal, run) as opened:
         record = app.find_run(opened, run)
         click.echo(f"run {record.id}", err=True)
         made = opened.report(record.id)
@@ -86,27 +83,4 @@ def report(run: str, *, form: str, output: Path | None, journal: str | None) -> 
         except OSError as error:
             raise UsageError(
                 f"the report cannot be written to {output} ({error.strerror}): name a file you may write"
-            ) from None
-
-
-class _reading:  # noqa: N801 - reads as a function
-    """The journal, read-only, closed afterwards. Where none is, a `run` asked for is not known."""
-
-    def __init__(self, url: str | None, run: str | None = None) -> None:
-        path = app.journal_path(url)
-        if run is not None and not path.exists():
-            raise UnknownRunError(
-                f"no run is called {run!r}, there is no journal at {path}: no run was made yet, or give --journal PATH"
-            )
-        self._journal = app.open_journal(url, read_only=True)
-
-    def __enter__(self) -> SqliteJournal:
-        return self._journal
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        anyio.run(self._journal.close)
-        if isinstance(error, sqlite3.Error):
-            raise JournalError(
-                f"the journal {self._journal.path} cannot be read ({error}): it is damaged or no journal of this program; "
-                "give another one with --journal PATH"
             ) from None

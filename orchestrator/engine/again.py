@@ -22,6 +22,10 @@ RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome
 """What a retry takes up, and nothing else."""
 
 
+_JUDGED_ANEW = frozenset({None, Outcome.FAILED, Outcome.UNKNOWN})
+"""Outcomes that a job's end or verification may still change."""
+
+
 def kept_plan(kept: Mapping[str, Any]) -> PlanFile:
     """The plan as the journal keeps it, without a look at its files. Raises RefusedError where too little was kept."""
     path = Path(kept["path"])
@@ -64,12 +68,12 @@ def take_up(run: RunRecord, plan: Plan, journal: Journal, cloud: Cloud, clock: C
     records: list[VmRecord] = []
     rows: dict[str, VmRow] = {}
     for vm in journal.report(run.id).vms():
+        if vm.attempts and vm.outcome in _JUDGED_ANEW and vm.uuid not in saved:
+            raise RefusedError(
+                f"run {run.id} was begun by an earlier version, which kept too little to carry it on: "
+                f"see 'orchestrator show {run.id}', and run its plan again when its jobs have ended"
+            )
         if vm.outcome is None:
-            if vm.attempts and vm.uuid not in saved:
-                raise RefusedError(
-                    f"run {run.id} was begun by an earlier version, which kept too little to carry it on: "
-                    f"see 'orchestrator show {run.id}', and run its plan again when its jobs have ended"
-                )
             seen = cloud.see(vm.inventory) if vm.inventory is not None else None
             plain = VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
             rows[vm.uuid] = seen.row if seen is not None else plain

@@ -222,7 +222,7 @@ class Run:
                 self._under_way.append(row)
             else:
                 self._lanes.add(row)
-        self._at_node = {row.uuid for row in self._under_way}
+        self._at_node = {row.uuid for row in self._under_way if self._saved[row.uuid].undecided}
         counts = {"targets": len(records), "to_stop": len(opening.rows)}
         # They are in the journal; a run of many thousands keeps no inventories in memory.
         self._records = {uuid: _slim(record) for uuid, record in records.items()}
