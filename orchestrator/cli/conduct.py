@@ -9,7 +9,6 @@ import anyio
 import click
 
 from orchestrator import app
-from orchestrator.cli.journals import told_if_damaged
 from orchestrator.cli.options import Decorator
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import drop, interactive, unbreakable, voice
@@ -116,8 +115,7 @@ class Conductor:
         try:
             report = None
             async with Signals() as signals:
-                with told_if_damaged(journal.path):
-                    report = await job(journal, signals.take)
+                report = await job(journal, signals.take)
             if signals.early:
                 self.say("info", "interrupted before the first change: nothing was sent")
                 return LEFT_EARLY

@@ -1,16 +1,12 @@
 """The journal, opened to be read by a command."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from json import JSONDecodeError
-from pathlib import Path
 
 import anyio
-from pydantic import ValidationError
 
 from orchestrator import app
-from orchestrator.errors import JournalError, UnknownRunError
+from orchestrator.errors import UnknownRunError
 from orchestrator.journal.sqlite import SqliteJournal
 
 
@@ -24,20 +20,6 @@ def reading(url: str | None, run: str | None = None) -> Iterator[SqliteJournal]:
         )
     journal = app.open_journal(url, read_only=True)
     try:
-        with told_if_damaged(path):
-            yield journal
+        yield journal
     finally:
         anyio.run(journal.close)
-
-
-@contextmanager
-def told_if_damaged(path: Path) -> Iterator[None]:
-    """What a damaged journal does to a reader becomes one sentence."""
-    try:
-        yield
-    except (sqlite3.Error, ValidationError, JSONDecodeError) as error:
-        words = "a row of it makes no sense" if isinstance(error, ValueError) else str(error)
-        raise JournalError(
-            f"the journal {path} cannot be read ({words}): it is damaged or no journal of this program; "
-            "keep a copy, and give another one with --journal PATH"
-        ) from None

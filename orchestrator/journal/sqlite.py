@@ -7,13 +7,17 @@ once. A commit reaches the disk before anybody is woken. Reading uses a connecti
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
@@ -100,27 +104,39 @@ class SqliteJournal:
 
     def runs(self) -> list[RunRecord]:
         """Every run, the newest first."""
-        return store.read_runs(self._reader)
+        with self._readable():
+            return store.read_runs(self._reader)
 
     def report(self, run_id: str) -> RunReport:
         """A run's report."""
-        return build_report(self._reader, run_id)
+
+        def vms() -> Iterator[VmRecord]:
+            with self._readable():
+                yield from report.vms()
+
+        with self._readable():
+            report = build_report(self._reader, run_id)
+        return replace(report, vms=vms)
 
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
-        return store.read_vm(self._reader, run_id, vm_uuid), store.read_events(self._reader, run_id, vm_uuid)
+        with self._readable():
+            return store.read_vm(self._reader, run_id, vm_uuid), store.read_events(self._reader, run_id, vm_uuid)
 
     def lock(self, run_id: str) -> Held | None:
         """Who holds a run's lock."""
-        return store.read_lock(self._reader, run_id)
+        with self._readable():
+            return store.read_lock(self._reader, run_id)
 
     def plan_file(self, run_id: str) -> Mapping[str, Any]:
         """What `begin` was given."""
-        return store.read_plan_file(self._reader, run_id)
+        with self._readable():
+            return store.read_plan_file(self._reader, run_id)
 
     def states(self, run_id: str) -> Mapping[str, str]:
         """The states of actions under way."""
-        return store.read_states(self._reader, run_id)
+        with self._readable():
+            return store.read_states(self._reader, run_id)
 
     async def close(self) -> None:
         """Write what was posted, let go of every lock, end the thread, close the file."""
@@ -134,6 +150,18 @@ class SqliteJournal:
         for connection in (self._writer, self._reader):
             if connection is not None:
                 connection.close()
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What damage does to a reader becomes one sentence."""
+        try:
+            yield
+        except (sqlite3.Error, ValidationError, json.JSONDecodeError) as error:
+            words = "a row of it makes no sense" if isinstance(error, ValueError) else str(error)
+            raise JournalError(
+                f"the journal {self.path} cannot be read ({words}): it is damaged, or no journal of this program; "
+                "keep a copy, and give another one with --journal PATH"
+            ) from None
 
     async def _durable(self, work: Sequence[store.Write] | store.Claim) -> None:
         self._start()

@@ -1,21 +1,28 @@
 """Every journal keeps the same promises."""
 
+import asyncio
+import gc
+import random
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import JournalError
+from orchestrator.journal import store
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.owner import this_process
 from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome
-from orchestrator.model.report import AttemptRecord, RunRecord, VmRecord
+from orchestrator.model.outcome import AttemptResult, Outcome
+from orchestrator.model.report import VmRecord
+from tests.cli.support import ACCOUNT, Cli, refused
+from tests.contract.journals import ME, a_run, an_attempt, begin, some_vms
 
-ME = this_process("ops@jump1")
+RUN = a_run().id
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -24,21 +31,6 @@ async def journal(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     made: Journal = MemoryJournal() if request.param == "memory" else SqliteJournal(tmp_path / "state" / "journal.sqlite")
     yield made
     await made.close()
-
-
-def a_run(run_id: str = "20261128T220000Z-7f3a", started_at: str = "2026-11-28T22:00:00Z") -> RunRecord:
-    """A run's record."""
-    return RunRecord(
-        id=run_id, plan="p", plan_digest="sha256:0", plan_text="x", endpoint="http://n", tool_version="0",
-        started_by="a@b", started_at=started_at,
-    )  # fmt: skip
-
-
-def an_attempt(result: AttemptResult = AttemptResult.RUNNING) -> AttemptRecord:
-    """A grace attempt."""
-    return AttemptRecord(
-        type=AttemptType.GRACE, reason=AttemptReason.PLAN, job_uuid="f" * 32, api_timeout_seconds=240, result=result
-    )
 
 
 async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
@@ -143,3 +135,171 @@ async def test_a_journal_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(JournalWriteError):
         await journal.intend(run.id, "1" * 32, 0, an_attempt(), "{}")
     await journal.close()
+
+
+async def test_many_intents_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits at one time is committed at one time, and no intent returns before others can read it."""
+    statements: list[str] = []
+    real = store.open_database
+
+    def traced(path: str, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = real(path, read_only=read_only)
+        if not read_only:
+            connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(store, "open_database", traced)
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    vms = some_vms(*range(300))
+    run = await begin(journal, a_run(), vms)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+        async def intend(uuid: str) -> None:
+            await journal.intend(run.id, uuid, 0, an_attempt(), "{}")
+            assert other.execute("SELECT count(*) FROM attempt WHERE vm_uuid = ?", (uuid,)).fetchone() == (1,)
+
+        other.execute("BEGIN IMMEDIATE")
+        statements.clear()
+        tasks = [asyncio.create_task(intend(vm.uuid)) for vm in vms]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks), "the file was locked: nothing can be durable yet"
+        other.execute("COMMIT")
+        await asyncio.gather(*tasks)
+    # The first found the file locked, the others were waiting behind it by the time it was free.
+    assert 1 <= statements.count("COMMIT") <= 2
+    await journal.close()
+
+
+async def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
+    """Three times as many events and notes take no more memory, as long as something durable is awaited now and then."""
+
+    async def peak(count: int) -> int:
+        journal = SqliteJournal(tmp_path / f"{count}.sqlite")
+        vms = some_vms(*range(50))
+        run = await begin(journal, a_run(), vms)
+        gc.collect()
+        tracemalloc.start()
+        for number in range(count):
+            uuid = vms[number % 50].uuid
+            if number % 2:
+                journal.note(run.id, uuid, 0, an_attempt(), "{}")
+            else:
+                journal.event(run.id, JournalEvent("t", "vm.step", uuid, {"n": number}))
+            if number % 250 == 0:
+                await journal.intend(run.id, uuid, 1, an_attempt(), "{}")
+        await journal.settle(run.id, vms[0])
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        with closing(sqlite3.connect(journal.path)) as other:
+            assert other.execute("SELECT count(*) FROM event").fetchone() == (count // 2,)
+        await journal.close()
+        return most
+
+    await peak(1_000)  # what is made once
+    few, many = await peak(6_000), await peak(18_000)
+    assert many < 1.5 * few
+
+
+# ── files that are damaged ─────────────────────────────────────────────────────────────────────────────────────────
+PAGE = 4096
+NOBODY = "http://127.0.0.1:9/zstack"
+"""Where no node is."""
+
+
+def damaged(content: bytes, at: int) -> bytes:
+    """64 bytes of every page but the first turned over, from this byte of the page on."""
+    pages = [bytearray(content[start : start + PAGE]) for start in range(0, len(content), PAGE)]
+    for page in pages[1:]:
+        page[at : at + 64] = bytes(byte ^ 0xFF for byte in page[at : at + 64])
+    return b"".join(pages)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "inside of pages": lambda content: damaged(content, 2000),
+    "heads of pages": lambda content: damaged(content, 0),
+    "half": lambda content: content[: len(content) // 2],
+    "half a page": lambda content: content[: 40 * PAGE + 2048],
+    "random": lambda content: random.Random(7).randbytes(len(content)),
+    "random after the first page": lambda content: content[:PAGE] + random.Random(7).randbytes(len(content) - PAGE),
+}
+COMMANDS = {
+    "run": ("run", "plan.yaml", "--yes"),
+    "resume": ("resume", RUN, "--yes"),
+    "runs": ("runs",),
+    "show": ("show", RUN),
+    "report": ("report", RUN, "--format", "json"),
+}
+WRITERS = {"run", "resume"}
+SEVENTY = pytest.mark.xfail(reason="the command ends with code 70, as if it were a defect of the program")
+SUBTLE = {"inside of pages", "heads of pages", "random after the first page"}
+"""Damages that SQLite sees only when it looks through the whole file."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A journal of some hundred KB with a run that nobody works on, all of it in one file."""
+    path = tmp_path_factory.mktemp("whole") / "journal.sqlite"
+
+    async def make() -> None:
+        journal = SqliteJournal(path)
+        vms = [vm.model_copy(update={"inventory": {"uuid": vm.uuid, "odd": "x" * 300}}) for vm in some_vms(*range(400))]
+        run = await begin(journal, a_run(endpoint=NOBODY), vms, plan={"path": "p.yaml", "text": "x", "uuid_files": {}})
+        for vm in vms:
+            journal.event(run.id, JournalEvent("t", "vm.started", vm.uuid, {"host": "h"}))
+            journal.note(run.id, vm.uuid, 0, an_attempt(), "{}")
+        await journal.close()
+
+    asyncio.run(make())
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    assert len(content) > 300_000
+    return content
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command line, with a plan and with a node that is never asked."""
+    made = Cli(tmp_path)
+    made.env |= {"ZSTACK_ENDPOINT": NOBODY, **ACCOUNT}
+    made.plan()
+    return made
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_refused_and_left_as_it_is(
+    cli: Cli, whole: bytes, damage: str, command: str, request: pytest.FixtureRequest
+) -> None:
+    """For writing and for reading: 3, one sentence with the way out, and not a byte changes; a reader may not meet it."""
+    if damage in SUBTLE and command in WRITERS:
+        reason = "the sentence holds SQLite's line break; resume ends with code 70 where its first look meets the damage"
+        request.applymarker(pytest.mark.xfail(reason=reason))
+    path, content = cli.folder / "journal.sqlite", DAMAGES[damage](whole)
+    path.write_bytes(content)
+    done = cli.inside(*COMMANDS[command])
+    assert path.read_bytes() == content
+    if command in WRITERS or done.code != 0:
+        refused(done, 3, str(path), "--journal PATH")
+    else:
+        assert damage == "inside of pages"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "command"),
+    [
+        (b'"plan_digest"', b"\x01\xfe\x80plan_digest", "runs"),
+        pytest.param(b'"plan_digest"', b"\x01\xfe\x80plan_digest", "resume", marks=SEVENTY),
+        pytest.param(b'"outcome":null', b'"outcome":"uhu', "show", marks=SEVENTY),
+        pytest.param(b'"outcome":null', b'"outcome":"uhu', "report", marks=SEVENTY),
+    ],
+)
+def test_a_row_that_makes_no_sense(cli: Cli, whole: bytes, old: bytes, new: bytes, command: str) -> None:
+    """Text in a row was changed, which SQLite has no way to see: 3 and one sentence, and the file stays as it is."""
+    path, content = cli.folder / "journal.sqlite", whole.replace(old, new)
+    assert content != whole
+    path.write_bytes(content)
+    done = cli.inside(*COMMANDS[command])
+    assert path.read_bytes() == content
+    refused(done, 3, str(path), "--journal PATH")
