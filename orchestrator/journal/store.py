@@ -72,7 +72,7 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
         return
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":
-        raise SchemaError(f"it is damaged ({damage})")
+        raise SchemaError(f"it is damaged ({' '.join(damage.split())})")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     if version < SCHEMA_VERSION:
