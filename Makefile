@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test lint types architecture docs check clean
+.PHONY: help demo test fuzz kills lint types architecture docs check bench-journal clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -23,6 +23,13 @@ demo: $(STAMP)  ## a simulated node, a fleet, and a run against it
 test: $(STAMP)  ## every test
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
+fuzz: $(STAMP)  ## plans and answers of the node, mutated: 20 000 plans, 800 runs, 120 000 parsers
+	@ORCHESTRATOR_FUZZ_CASES=$${ORCHESTRATOR_FUZZ_CASES:-20000} $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+	  tests/faults/test_fuzz_plans.py tests/faults/test_fuzz_answers.py
+
+kills: $(STAMP)  ## a thousand kills and resumes; ORCHESTRATOR_KILL_SEED=N begins elsewhere
+	@ORCHESTRATOR_KILLS=$${ORCHESTRATOR_KILLS:-1000} $(BIN)/python -m pytest -q -n 2 tests/faults/test_kills.py
+
 lint: $(STAMP)  ## style
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -37,6 +44,9 @@ docs: $(STAMP)  ## generated pages are up to date, README matches --help
 	@$(BIN)/python docs/generate.py --check
 
 check: lint types architecture docs  ## all but the tests
+
+bench-journal: $(STAMP)  ## what durability costs: per VM, to resume, in bytes
+	@$(BIN)/python -m benchmarks.journal
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,7 +17,6 @@ from platformdirs import user_state_path
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.engine.again import is_unfinished, kept_plan, left_over, narrowed, take_up
-from orchestrator.engine.clock import Clock
 from orchestrator.engine.preview import Preview, drift
 from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import Run, check_permission, new_run_id, node_facts, prepare
@@ -222,9 +221,8 @@ async def resume(
         run = journal.report(run.id).run  # the lock is ours: nobody changes it any more
         if not is_unfinished(run):
             return journal.report(run.id)
-        clock = Clock(facts.clock_ahead_seconds)
-        taken_up = take_up(run, plan_file.plan, journal, cloud, clock)
-        this = Run(taken_up, cloud, journal, owner=owner, clock=clock, listeners=listeners(run.id))
+        taken_up = take_up(run, plan_file, journal, cloud, ahead_seconds=facts.clock_ahead_seconds)
+        this = Run(taken_up, cloud, journal, owner=owner, listeners=listeners(run.id))
         started(this)
         return await this.run()
 

@@ -185,8 +185,8 @@ def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
             return _settle_read(state, now, unreadable=signal.unreadable)
         case Phase.WATCH, Looked(now=now, answer=answer):
             return _verdict(state, now, answer)
-        case Phase.WATCH, Elapsed(now=now):
-            return _no_verdict(state, now)
+        case Phase.WATCH, Elapsed():
+            return state, Look(state.last.job_uuid)  # a machine that slept past the deadline has a verdict waiting
         case Phase.END, Elapsed():
             return state, ReadVm()
         case Phase.END, Read(now=now):

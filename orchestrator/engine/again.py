@@ -16,7 +16,6 @@ from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import RunRecord, VmRecord
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
-from orchestrator.plan.model import Plan
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
 """What a retry takes up, and nothing else."""
@@ -56,11 +55,20 @@ def is_unfinished(run: RunRecord) -> bool:
     return run.status in {"running", "interrupted"}
 
 
-def take_up(run: RunRecord, plan: Plan, journal: Journal, cloud: Cloud, clock: Clock) -> Opening:
-    """The opening of a run whose lock is ours; outcomes stay as they are. `clock` knows the node's.
+def take_up(
+    run: RunRecord,
+    kept: PlanFile,
+    journal: Journal,
+    cloud: Cloud,
+    *,
+    ahead_seconds: float | None,
+    clock: Clock | None = None,
+) -> Opening:
+    """The opening of a run whose lock is ours; outcomes stay as they are. `ahead_seconds`: the node's clock minus ours.
 
     Raises RefusedError where an earlier version kept too little.
     """
+    clock, plan = clock or Clock(), kept.plan
     now = clock.now()
     rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
     ahead = clock.unix() - now
@@ -87,7 +95,7 @@ def take_up(run: RunRecord, plan: Plan, journal: Journal, cloud: Cloud, clock: C
             "resumed_at": (*run.resumed_at, clock.wall()),
         }
     )
-    return Opening(plan, run, records, rows, clock.node_ahead_seconds, None, saved)
+    return Opening(plan, run, records, rows, ahead_seconds, None, saved)
 
 
 def left_over(run: RunRecord, journal: Journal) -> list[str]:

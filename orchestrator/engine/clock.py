@@ -21,9 +21,9 @@ def sleep_seconds() -> float:
 class Clock:
     """Monotonic seconds are the event loop's, so that tests can run hours in an instant, and those slept meanwhile."""
 
-    def __init__(self, node_ahead_seconds: float | None = None) -> None:
-        self.node_ahead_seconds = node_ahead_seconds
+    def __init__(self) -> None:
         self._slept_before = sleep_seconds()
+        self._node_ahead: float | None = None
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -38,8 +38,13 @@ class Clock:
         ago = 0.0 if at is None else self.now() - at
         return datetime.fromtimestamp(self.unix() - ago, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+    def learn_node(self, ahead_seconds: float | None) -> None:
+        """The node's clock is so far ahead of our wall clock now; None where it does not tell.
+
+        It is kept against the monotonic clock: our wall clock may jump later.
+        """
+        self._node_ahead = None if ahead_seconds is None else self.unix() + ahead_seconds - self.now()
+
     def node(self, at: float) -> float | None:
         """The node's clock at a monotonic moment, seconds since 1970; None where it is not known."""
-        if self.node_ahead_seconds is None:
-            return None
-        return self.unix() - (self.now() - at) + self.node_ahead_seconds
+        return None if self._node_ahead is None else at + self._node_ahead

@@ -251,7 +251,7 @@ class Drive:
             now, wall = m.clock.now(), m.clock.wall()
             if m.halt or now - self._read_at > _OLDEST_SECONDS:
                 return False  # where it waited too long, the doubt is settled by a read, and then it goes out
-            put = Put(job_uuid, now, m.clock.node(now)) if state.pending is not None else None
+            put = Put(job_uuid, now, m.clock.node(now))
             self._written[-1] = self._written[-1].model_copy(update={"sent_at": wall})
             try:
                 m.journal.note(
@@ -259,9 +259,11 @@ class Drive:
                 )
             except JournalWriteError:
                 return False
+            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
+            if m.halt:  # by the journal, which could not take that
+                return False
             left_at.append(now)
             self._times[-1].sent_at = wall
-            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
             return True
 
         request = StopRequest(

@@ -124,7 +124,6 @@ class Run:
         self._record = opening.run
         self._plan = opening.plan
         self._clock = clock or Clock()
-        self._clock.node_ahead_seconds = opening.clock_ahead_seconds
         self._listeners = listeners
         self._halt = Halt()
         self._rules: StopRules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
@@ -216,6 +215,7 @@ class Run:
     async def _begin(self) -> None:
         opening, self._opening = self._opening, None
         assert opening is not None, "a run is run once"
+        self._clock.learn_node(opening.clock_ahead_seconds)
         records = {record.uuid: record for record in opening.records}
         for uuid, row in opening.rows.items():
             if uuid in opening.saved:

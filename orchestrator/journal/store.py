@@ -65,10 +65,10 @@ def _prepare(connection: sqlite3.Connection, *, read_only: bool) -> None:
     if version == 0 and tables:
         raise SchemaError("it is an SQLite file, but no journal of this program")
     if read_only:
-        if version == 0:
-            raise SchemaError("it is empty, and no journal of this program")
         for step in _STEPS[version:]:  # a reader changes nothing: what an older journal lacks is empty, beside it
-            connection.executescript(step.replace("CREATE TABLE ", "CREATE TEMP TABLE "))
+            for statement in step.split(";"):
+                if statement.strip().startswith("CREATE TABLE"):
+                    connection.execute(statement.replace("CREATE TABLE", "CREATE TEMP TABLE"))
         return
     damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if damage != "ok":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.plan.tree import Place
 from orchestrator.plan.uuids import normalise_uuid
-from orchestrator.plan.wording import shown
+from orchestrator.plan.wording import shown, visible
 
 MOST_PROBLEMS = 1_000
 """Bad lines that are told one by one; a picture given as a list of UUIDs has millions."""
@@ -79,7 +79,7 @@ def _csv_cells(text: str, found: UuidList) -> Iterator[tuple[Place, str]]:
                 yield Place(number, max(position, 0) + 1), cell
             number = header_at + rows.line_num + 1
     except csv.Error as error:
-        found.problems.append((Place(min(number, len(lines)), 1), f"not valid CSV: {error}"))
+        found.problems.append((Place(min(number, len(lines)), 1), f"not valid CSV: {visible(str(error))}"))
 
 
 def _delimiter(header: str) -> str:

@@ -98,15 +98,20 @@ class ZStackCloud:
         rows came or went meanwhile and the offsets moved, so the pages are read anew (a VM may then come twice).
         """
         for _ in range(_MOST_PASSES):
-            start, last = 0, None
+            start, last, known = 0, None, set[str]()
             while True:
                 params = query.encode(conditions, sort="+uuid", start=start, limit=query.PAGE)
                 page = await self._rows("/v1/vm-instances", params)
                 if last is not None and (not page or page[0].get("uuid") != last):
                     break
-                yield self._see_all(page)
+                seen = self._see_all(page)
+                yield seen
                 if len(page) < query.PAGE:
                     return
+                before = len(known)
+                known.update(vm.row.uuid for vm in seen)
+                if len(known) == before:
+                    raise NodeAwayError("its list of VMs has no end: a whole page of it brings no other VM")
                 start += query.PAGE - 1
                 last = page[-1].get("uuid")
         raise NodeAwayError("the list of VMs changes faster than it can be read: try again in a quieter minute")

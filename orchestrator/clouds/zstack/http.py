@@ -4,6 +4,7 @@ aiohttp sends a PUT again by itself when a kept-alive connection dies under it. 
 unseen, so a middleware turns that error into `ExchangeError` before aiohttp's own retry can see it.
 """
 
+import contextlib
 import json
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import anyio
+from pydantic_core import from_json
 from yarl import URL
 
 MAX_BODY = 64 * 1024 * 1024
@@ -44,18 +46,34 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The body as JSON, None where it is none. Half of a character pair, which no file could hold, becomes `?`."""
+        """The body as JSON, None where it is none. What no file could hold of it is made so that one can."""
+        with contextlib.suppress(ValueError):
+            return from_json(self.body)  # which takes no half characters, and no more levels than can be written again
         try:
-            data = json.loads(self.body)
-            if b"\xed" in self.body or b"\\ud" in self.body.lower():
-                data = json.loads(json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"))
-            return data
+            return _tamed(json.loads(self.body), _DEEPEST)
         except (ValueError, RecursionError):
             return None
 
     def text(self) -> str:
         """The body as text, cut to what an error may hold."""
         return self.body[:4096].decode("utf-8", "replace")
+
+
+_DEEPEST = 64
+"""Levels of an answer that are kept; real ones have about ten. Deeper ones cannot be written down again."""
+
+
+def _tamed(value: Any, levels: int) -> Any:
+    """Half of a character pair becomes `?`, and what lies too deep null."""
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+        case dict():
+            return {_tamed(key, 0): _tamed(inner, levels - 1) for key, inner in value.items()} if levels else None
+        case list():
+            return [_tamed(inner, levels - 1) for inner in value] if levels else None
+        case _:
+            return value
 
 
 class Pace:

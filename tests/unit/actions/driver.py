@@ -33,6 +33,7 @@ from orchestrator.model.target import (
     JobAnswer,
     JobFailed,
     JobMissing,
+    JobRunning,
     JobSucceeded,
     Lost,
     Refused,
@@ -181,11 +182,13 @@ class Stop:
         assert step is None
         return self
 
-    def elapse(self) -> Self:
-        """The time of a `Wait` or `Watch` runs out."""
+    def elapse(self, job: JobAnswer | None = None) -> Self:
+        """The time of a `Wait` or `Watch` runs out; a watched job is looked at once more, by default still running."""
         assert isinstance(self.step, Wait | Watch), f"waits for nothing: {self.step}"
+        watched = isinstance(self.step, Watch)
         self.now = max(self.now, self.step.until)
-        return self._go(Elapsed(self.now))
+        self._go(Elapsed(self.now))
+        return self.job(job or JobRunning(), after=0.0) if watched else self
 
     def interrupt(self) -> Self:
         """A wait is cut short, as a halt does."""
