@@ -1,5 +1,7 @@
 """argv in, exit code out. The commands stand in their families' modules and are imported when they are called."""
 
+import contextlib
+import errno
 import os
 import sys
 from importlib import import_module
@@ -71,13 +73,39 @@ def main(argv: list[str] | None = None) -> None:
     from orchestrator.cli.streams import drop, prepare_streams  # noqa: PLC0415 - as below
 
     prepare_streams()
-    code = execute(argv)
+    code = _NO_FILES_CODE if _few_files() else execute(argv)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
             drop(stream)  # else the interpreter would answer 120 for it
     sys.exit(code)
+
+
+_FEWEST_FILES, _NO_FILES_CODE = 16, 3
+
+
+def _few_files() -> bool:
+    """Too few file descriptors to begin anything? Says so."""
+    from orchestrator.cli.streams import complain  # noqa: PLC0415
+
+    with contextlib.suppress(ImportError):  # a system without such limits
+        import resource  # noqa: PLC0415
+
+        if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _FEWEST_FILES:
+            complain(_NO_FILES)
+            return True
+    return False
+
+
+_NO_FILES = "too few files may be open at a time: raise the limit with 'ulimit -n 1024', and try again"
+
+
+def _lacks_files(error: BaseException) -> bool:
+    """Is it, or one of those in it, the system's refusal to open any more files?"""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_lacks_files, error.exceptions))
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 def execute(argv: list[str] | None = None) -> int:
@@ -104,6 +132,9 @@ def execute(argv: list[str] | None = None) -> int:
         complain("interrupted")
         return 130
     except Exception as error:
+        if _lacks_files(error):
+            complain(_NO_FILES)
+            return _NO_FILES_CODE
         if os.environ.get("ORCHESTRATOR_DEBUG"):
             raise
         text = " ".join(str(error).split())[:200]

@@ -201,6 +201,22 @@ async def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
     assert many < 1.5 * few
 
 
+@pytest.mark.xfail(
+    reason="the reading connection is closed last, and it cannot fold the WAL in: the file itself stays empty"
+)
+async def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
+    """After `close` every row is in the journal's own file: whoever copies that has all of it."""
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal(path)
+    run = await begin(journal, a_run(), some_vms(1, 2, 3))
+    await journal.close()
+    (tmp_path / "copy").write_bytes(path.read_bytes())
+    copy = SqliteJournal(tmp_path / "copy", read_only=True)
+    assert copy.report(run.id).totals["targets"] == 3
+    await copy.close()
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("journal")] == ["journal.sqlite"]
+
+
 # ── files that are damaged ─────────────────────────────────────────────────────────────────────────────────────────
 PAGE = 4096
 NOBODY = "http://127.0.0.1:9/zstack"
@@ -231,9 +247,6 @@ COMMANDS = {
     "report": ("report", RUN, "--format", "json"),
 }
 WRITERS = {"run", "resume"}
-SEVENTY = pytest.mark.xfail(reason="the command ends with code 70, as if it were a defect of the program")
-SUBTLE = {"inside of pages", "heads of pages", "random after the first page"}
-"""Damages that SQLite sees only when it looks through the whole file."""
 
 
 @pytest.fixture(scope="module")
@@ -269,13 +282,8 @@ def cli(tmp_path: Path) -> Cli:
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_journal_is_refused_and_left_as_it_is(
-    cli: Cli, whole: bytes, damage: str, command: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_damaged_journal_is_refused_and_left_as_it_is(cli: Cli, whole: bytes, damage: str, command: str) -> None:
     """For writing and for reading: 3, one sentence with the way out, and not a byte changes; a reader may not meet it."""
-    if damage in SUBTLE and command in WRITERS:
-        reason = "the sentence holds SQLite's line break; resume ends with code 70 where its first look meets the damage"
-        request.applymarker(pytest.mark.xfail(reason=reason))
     path, content = cli.folder / "journal.sqlite", DAMAGES[damage](whole)
     path.write_bytes(content)
     done = cli.inside(*COMMANDS[command])
@@ -290,9 +298,9 @@ def test_a_damaged_journal_is_refused_and_left_as_it_is(
     ("old", "new", "command"),
     [
         (b'"plan_digest"', b"\x01\xfe\x80plan_digest", "runs"),
-        pytest.param(b'"plan_digest"', b"\x01\xfe\x80plan_digest", "resume", marks=SEVENTY),
-        pytest.param(b'"outcome":null', b'"outcome":"uhu', "show", marks=SEVENTY),
-        pytest.param(b'"outcome":null', b'"outcome":"uhu', "report", marks=SEVENTY),
+        (b'"plan_digest"', b"\x01\xfe\x80plan_digest", "resume"),
+        (b'"outcome":null', b'"outcome":"uhu', "show"),
+        (b'"outcome":null', b'"outcome":"uhu', "report"),
     ],
 )
 def test_a_row_that_makes_no_sense(cli: Cli, whole: bytes, old: bytes, new: bytes, command: str) -> None:
