@@ -16,13 +16,14 @@ from platformdirs import user_state_path
 
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
-from orchestrator.engine.again import is_unfinished, kept_plan, left_over, narrowed, take_up
+from orchestrator.engine.again import check_files_kept, is_unfinished, kept_plan, left_over, narrowed, take_up
 from orchestrator.engine.preview import Preview, drift
 from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import Run, check_permission, new_run_id, node_facts, prepare
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.owner import Held, RunLockedError, this_process
+from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunRecord, RunReport
@@ -53,7 +54,9 @@ def open_journal(url: str | None, *, read_only: bool = False) -> SqliteJournal:
     return SqliteJournal(journal_path(url), read_only=read_only)
 
 
-def find_run(journal: Journal, name: str, *, able: Callable[[RunRecord], bool] | None = None, to: str = "") -> RunRecord:
+def find_run(
+    journal: Journal, name: str, *, able: Callable[[Journal, RunRecord], bool] | None = None, to: str = ""
+) -> RunRecord:
     """A run by id, by a unique prefix of one, or `last`: the newest that is `able`, `to` do what was asked for.
 
     Raises UnknownRunError.
@@ -62,7 +65,7 @@ def find_run(journal: Journal, name: str, *, able: Callable[[RunRecord], bool] |
     if not runs:
         raise UnknownRunError("this journal holds no run yet: make one with 'orchestrator run PLAN'")
     if name == "last":
-        newest = next((run for run in runs if able is None or able(run)), None)
+        newest = next((run for run in runs if able is None or able(journal, run)), None)
         if newest is None:
             raise UnknownRunError(f"this journal holds no run {to}: 'orchestrator runs' lists them")
         return newest
@@ -99,7 +102,7 @@ def check_report_folder(plan_file: PlanFile) -> None:
     """Before anything is sent: the report will have a place. Raises RefusedError."""
     directory = Path(plan_file.plan.report.directory)
     with named_in_report(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        private_folder(directory)
         probe = directory / f".probe-{os.getpid()}"
         probe.touch(mode=0o600)
         probe.unlink()
@@ -110,7 +113,7 @@ def write_reports(report: RunReport, formats: Sequence[str], directory: str) -> 
     folder = Path(directory) / report.run.id
     paths = []
     with named_in_report(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(folder)
         for name in dict.fromkeys(["json", *formats]):
             renderer = RENDERERS[name]
             path = folder / f"report.{renderer.extension}"
@@ -218,7 +221,7 @@ async def resume(
         before = await journal.take_over(run.id, owner)
         if before is not None:
             took_over(before)
-        run = journal.report(run.id).run  # the lock is ours: nobody changes it any more
+        run = journal.run(run.id)  # the lock is ours: nobody changes it any more
         if not is_unfinished(run):
             return journal.report(run.id)
         taken_up = take_up(run, plan_file, journal, cloud, ahead_seconds=facts.clock_ahead_seconds)
@@ -244,7 +247,9 @@ async def retry(
     uuids = left_over(run_record, journal)
     if not uuids:
         return None
-    plan_file = narrowed(kept_plan(journal.plan_file(run_record.id)), run_record, uuids)
+    kept = journal.plan_file(run_record.id)
+    check_files_kept(kept, run_record)
+    plan_file = narrowed(kept_plan(kept), run_record, uuids)
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 
 
@@ -258,6 +263,16 @@ def settings_for(run: RunRecord, settings: ConnectionSettings) -> ConnectionSett
             "leave out --endpoint, ZSTACK_ENDPOINT and ZSTACK_HOST, or name that node"
         )
     return settings
+
+
+def can_resume(journal: Journal, run: RunRecord) -> bool:
+    """Is there something to carry on, or a report that was never written?"""
+    return is_unfinished(run) or not journal.was_reported(run.id)
+
+
+def can_retry(journal: Journal, run: RunRecord) -> bool:
+    """Has it ended?"""
+    return not is_unfinished(run)
 
 
 def report_options(journal: Journal, run_id: str) -> ReportOptions:

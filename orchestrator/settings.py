@@ -81,6 +81,11 @@ class ConnectionSettings(BaseSettings):
 
     def credential_kind(self) -> str:
         """`session`, `access key` or `account`. Raises UsageError unless exactly one is complete."""
+        for name in ("session_id", "access_key_id", "access_key_secret", "account_name", "account_password"):
+            value = getattr(self, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+            if not text.encode("utf-8", "replace").decode("utf-8") == text:
+                raise UsageError(f"ZSTACK_{name.upper()} is no UTF-8 text: set it in a UTF-8 environment")
         kinds = []
         if self.session_id is not None:
             kinds.append("session")

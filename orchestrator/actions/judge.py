@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from orchestrator.actions.rules import StopRules, nothing_done
+from orchestrator.actions.rules import StopRules, agent_call_failed, nothing_done
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 from orchestrator.model.report import Evidence
@@ -142,7 +142,7 @@ def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
     if grace is None:
         assert cold is not None
         if _nothing_done(cold):  # row 21
-            return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
+            return _refused(cold)
         return _say(Outcome.STOPPED_COLD, "a cold stop ended it", seconds=_seconds(cold, facts), basis=_basis(cold))
     if grace.verdict is Verdict.OK and not grace.no_op:  # rows 14, 15
         return _by_time(facts, grace, rules, "the grace job succeeded")
@@ -162,9 +162,16 @@ def _grace_alone(facts: Facts, grace: Attempt, rules: StopRules) -> Judgement:
     if grace.verdict is not Verdict.ERR:
         return _by_time(facts, grace, rules, "the job never answered")
     if _nothing_done(grace):
-        return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
+        return _refused(grace)
     words = grace.error.chain() if grace.error is not None else "an error"
     return _say(Outcome.STOPPED_FORCED, f"its job answered {words}, and it is Stopped all the same", basis="job")
+
+
+def _refused(attempt: Attempt) -> Judgement:
+    if attempt.error is not None and agent_call_failed(attempt.error):  # the table takes that for nothing done
+        words = "the call of our stop to the host failed, and it is Stopped: by somebody else, or by that call after all"
+        return _say(Outcome.ALREADY_STOPPED, words)
+    return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
 
 
 def _by_time(facts: Facts, grace: Attempt, rules: StopRules, words: str) -> Judgement:

@@ -108,7 +108,12 @@ def classify(error: NodeError, *, transitional: bool, status: int | None = None)
 
 def exhausted(error: NodeError) -> ErrorClass:
     """What class R becomes when the time for trying again has run out."""
-    return ErrorClass.COLD_MAY_HELP if set(error.codes()) & _AGENT_CALL else ErrorClass.NO_COLD
+    return ErrorClass.COLD_MAY_HELP if agent_call_failed(error) else ErrorClass.NO_COLD
+
+
+def agent_call_failed(error: NodeError) -> bool:
+    """Did the node's call to the host's agent break? Nobody can say whether the agent had begun."""
+    return bool(set(error.codes()) & _AGENT_CALL)
 
 
 def nothing_done(error: NodeError, status: int | None = None) -> bool:

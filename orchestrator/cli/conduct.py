@@ -1,5 +1,6 @@
 """What `run`, `resume` and `retry` have in common: the question, the signals, the progress, the reports at the end."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +13,13 @@ from orchestrator import app
 from orchestrator.cli.options import Decorator
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import drop, interactive, unbreakable, voice
+from orchestrator.engine.clock import Clock
 from orchestrator.engine.run import Run
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
-from orchestrator.journal.interface import Journal
+from orchestrator.journal.interface import REPORTED, Journal, JournalEvent, JournalWriteError
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
+from orchestrator.model.safe import visible
 from orchestrator.observe.logs import log_listener
 from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
@@ -132,6 +135,8 @@ class Conductor:
         options = app.report_options(journal, report.run.id)
         try:
             paths = app.write_reports(report, options.formats, options.directory)
+            with contextlib.suppress(JournalWriteError):
+                journal.event(report.run.id, JournalEvent(Clock().wall(), REPORTED))
         except RefusedError as error:
             paths = []
             again = f"orchestrator report {report.run.id} --format json -o FILE"
@@ -139,7 +144,7 @@ class Conductor:
         try:
             RENDERERS["text"].render(report, sys.stdout)
             for path in paths:
-                click.echo(f"report: {path}")
+                click.echo(f"report: {visible(str(path))}")
         except OSError:
             drop(sys.stdout)
         code = report.run.exit_code

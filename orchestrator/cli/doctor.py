@@ -13,7 +13,7 @@ from orchestrator.clouds.interface import NodeAwayError
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.errors import OrchestratorError, RefusedError
-from orchestrator.observe.progress import safe
+from orchestrator.model.safe import one_line
 from orchestrator.settings import ConnectionSettings
 
 _SKEW = timedelta(minutes=2).total_seconds()
@@ -43,7 +43,7 @@ async def _doctor(settings: ConnectionSettings) -> int:
                 click.echo(f"{step:<11} {word}")
     except NodeAwayError as error:
         raise RefusedError(
-            f"FAILED: the node does not answer ({safe(error.detail)}): check the endpoint and the network"
+            f"FAILED: the node does not answer ({one_line(error.detail)}): check the endpoint and the network"
         ) from None
     except OrchestratorError as error:
         raise type(error)(f"FAILED: {error}") from None
@@ -55,7 +55,7 @@ async def _steps(client: ZStackClient) -> AsyncIterator[tuple[str, str]]:
     cloud = ZStackCloud(client)
     version = await client.version()
     yield "reachable", "yes"
-    yield "version", safe(version or "not told by the node")
+    yield "version", one_line(version or "not told by the node")
     facts = await cloud.facts()
     yield "login", "accepted"
     ahead = facts.clock_ahead_seconds or 0.0
@@ -65,9 +65,9 @@ async def _steps(client: ZStackClient) -> AsyncIterator[tuple[str, str]]:
     yield "clock", word
     yield (
         "time zone",
-        safe(facts.time_zone or "not told; timestamps of the node cannot be compared with ours"),
+        one_line(facts.time_zone or "not told; timestamps of the node cannot be compared with ours"),
     )
     denied = await cloud.permission()
     if denied is not None:
-        raise RefusedError(f"this account may not stop VMs ({safe(denied)}): use an account that may")
+        raise RefusedError(f"this account may not stop VMs ({one_line(denied)}): use an account that may")
     yield "permission", "this account may stop VMs"

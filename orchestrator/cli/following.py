@@ -15,7 +15,7 @@ from orchestrator.engine.again import is_unfinished
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.owner import Held
 from orchestrator.model.report import RunRecord, RunReport
-from orchestrator.observe.progress import safe
+from orchestrator.model.safe import one_line
 from orchestrator.settings import ConnectionSettings
 
 
@@ -41,7 +41,7 @@ def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: boo
         )
 
     def prepare() -> Job:
-        record = _find(conductor, run, able=is_unfinished, to="to carry on")
+        record = _find(conductor, run, able=app.can_resume, to="to carry on")
         settings = None
         if is_unfinished(record):
             settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
@@ -77,7 +77,7 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
     conductor = Conductor(**options)
 
     def prepare() -> Job:
-        record = _find(conductor, run, able=lambda run: not is_unfinished(run), to="that has ended")
+        record = _find(conductor, run, able=app.can_retry, to="that has ended")
         settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
 
         async def job(journal: Journal, started: Started) -> RunReport | None:
@@ -93,7 +93,7 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
     )
 
 
-def _find(conductor: Conductor, name: str, *, able: Callable[[RunRecord], bool], to: str) -> RunRecord:
+def _find(conductor: Conductor, name: str, *, able: Callable[[Journal, RunRecord], bool], to: str) -> RunRecord:
     """The run that is meant, printed before anything happens."""
     with reading(conductor.journal, name) as journal:
         record = app.find_run(journal, name, able=able, to=to)
@@ -113,7 +113,7 @@ def _reach(
 
 async def _confirm_resume(report: RunReport) -> bool:
     run = report.run
-    click.echo(f"plan {safe(run.plan)} at {run.endpoint}, begun {run.started_at} by {safe(run.started_by)}")
+    click.echo(f"plan {one_line(run.plan)} at {run.endpoint}, begun {run.started_at} by {one_line(run.started_by)}")
     found = Counter(
         "sent and without an outcome" if vm.attempts else "not sent yet" for vm in report.vms() if vm.outcome is None
     )

@@ -10,7 +10,7 @@ from orchestrator.cli.journals import reading
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import UnknownRunError, UsageError
-from orchestrator.observe.progress import safe
+from orchestrator.model.safe import one_line
 from orchestrator.reports import RENDERERS
 
 
@@ -21,7 +21,7 @@ def runs(*, journal: str | None) -> None:
     with reading(journal) as opened:
         for run in opened.runs():
             code = "-" if run.exit_code is None else run.exit_code
-            line = f"{run.id}  {run.status:<13} exit {code:<3} {safe(run.plan)}  {run.endpoint}"
+            line = f"{run.id}  {run.status:<13} exit {code:<3} {one_line(run.plan)}  {run.endpoint}"
             if is_unfinished(run):
                 held = opened.lock(run.id)
                 alive = held is not None and held.alive
@@ -45,11 +45,12 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
             found, events = opened.vm(record.id, vm.replace("-", "").lower())
         except KeyError:
             raise UnknownRunError(f"{vm!r} is no target of run {record.id}: give the UUID of one") from None
-        click.echo(f"{safe(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
+        click.echo(f"{one_line(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
         if found.evidence is not None:
-            click.echo(f"  {safe(found.evidence.text)}")
+            click.echo(f"  {one_line(found.evidence.text)}")
         for event in events:
-            words = ", ".join(f"{key} {safe(str(value))}" for key, value in (event.data or {}).items() if value is not None)
+            data = {key: value for key, value in (event.data or {}).items() if value is not None}
+            words = ", ".join(f"{key} {one_line(str(value))}" for key, value in data.items())
             click.echo(f"  {event.at} {event.kind} {words}".rstrip())
         for attempt in found.attempts:
             click.echo(

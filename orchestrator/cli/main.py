@@ -122,7 +122,7 @@ def execute(argv: list[str] | None = None) -> int:
         error.show()
         return 2
     except OrchestratorError as error:
-        for line in str(error).splitlines():
+        for line in str(error).split("\n"):
             complain(line)
         return error.exit_code
     except BrokenPipeError:

@@ -20,7 +20,7 @@ from orchestrator.engine.records import Prepared
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.journal.interface import Journal
 from orchestrator.model.report import RunReport
-from orchestrator.observe.progress import safe
+from orchestrator.model.safe import one_line
 from orchestrator.plan.load import load_plan
 
 
@@ -107,7 +107,8 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
         click.echo(line)
     if out is not None:
         try:
-            out.write_text(shown.model_dump_json(indent=1), encoding="utf-8")
+            with app.private_file(out) as file:
+                file.write(shown.model_dump_json(indent=1))
         except OSError as error:
             raise UsageError(
                 f"the preview cannot be written to {out} ({error.strerror}): name a file you may write"
@@ -138,7 +139,7 @@ def _read_preview(path: Path) -> Preview:
 
 
 def _preview_lines(shown: Preview) -> list[str]:
-    lines = [f"plan {safe(shown.plan)} at {shown.endpoint}"]
+    lines = [f"plan {one_line(shown.plan)} at {shown.endpoint}"]
     words = {
         "targets": "targets",
         "ok": "to stop",
@@ -150,19 +151,19 @@ def _preview_lines(shown: Preview) -> list[str]:
     lines += [f"  {shown.totals.get(key, 0):>6} {word}" for key, word in words.items() if shown.totals.get(key, 0)]
     states = Counter(vm.state for vm in shown.vms if vm.verdict == Kind.OK)
     if states:
-        lines.append("  states: " + ", ".join(f"{safe(str(state))} {count}" for state, count in states.most_common()))
-    lines += [f"  selector {safe(selector.where)}: {selector.matched} VMs" for selector in shown.selectors]
+        lines.append("  states: " + ", ".join(f"{one_line(str(state))} {count}" for state, count in states.most_common()))
+    lines += [f"  selector {one_line(selector.where)}: {selector.matched} VMs" for selector in shown.selectors]
     if shown.excluded:
         lines.append(f"  excluded: {len(shown.excluded)} VMs")
     if shown.hosts:
         worst = max(shown.hosts, key=lambda host: host.worst_case_seconds)
         lines.append(
             f"  {len(shown.hosts)} hosts; the longest could take {worst.worst_case_seconds / 60:.0f} min "
-            f"({worst.vms} VMs on {safe(worst.uuid)}); a job may still act until twice its timeout"
+            f"({worst.vms} VMs on {one_line(worst.uuid)}); a job may still act until twice its timeout"
         )
     for vm in shown.vms:
         if vm.verdict not in {Kind.OK, Kind.ALREADY_STOPPED}:
-            lines.append(f"  {vm.verdict}: {safe(vm.name or '')} {vm.uuid}: {safe(vm.why)}")
-    lines += [f"  warning: {safe(warning)}" for warning in shown.warnings]
+            lines.append(f"  {vm.verdict}: {one_line(vm.name or '')} {vm.uuid}: {one_line(vm.why)}")
+    lines += [f"  warning: {one_line(warning)}" for warning in shown.warnings]
     lines.append(f"digest {shown.digest}")
     return lines

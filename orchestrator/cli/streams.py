@@ -57,7 +57,7 @@ def voice(log_format: str | None) -> Say:
     """How to tell a person something beside the events: plain lines, or JSON ones where the log is JSON."""
 
     def plain(level: str, text: str) -> None:
-        for line in text.splitlines():
+        for line in text.split("\n"):
             complain(f"warning: {line}" if level == "warning" else line)
 
     def as_json(level: str, text: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest
+from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest, VmRow
 
 VM_CHUNK = 100
 """UUIDs a query carries: 33 bytes each, and the node's front end takes 8 KB of request line and headers."""
@@ -58,8 +58,8 @@ class Cloud(Protocol):
         """These VMs, whole; who is missing is not known to the node. Any number; split under the URL's limit."""
         ...
 
-    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
-        """A VM as an inventory of this cloud, kept earlier, tells of it; None where it names no VM."""
+    def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
+        """A VM's row as an inventory of this cloud, kept earlier, tells it; None where it names no VM."""
         ...
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:

@@ -81,10 +81,10 @@ class MemoryCloud:
         self._line()
         return {uuid: self._seen(self.guests[uuid]) for uuid in uuids if uuid in self.guests}
 
-    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
+    def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
         """The VM of that UUID, where it was last."""
         guest = self.guests.get(inventory["uuid"])
-        return None if guest is None else Seen(replace(guest.row, host_uuid=inventory["hostUuid"]), inventory)
+        return None if guest is None else replace(guest.row, host_uuid=inventory["hostUuid"])
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """The states as they are now."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
+from orchestrator.model.safe import one_line
 from orchestrator.model.states import LEFT_ALONE_STATES
 from orchestrator.model.target import VmRow
 from orchestrator.plan.model import Plan
@@ -104,7 +105,7 @@ def guard_problems(
         if verdict.kind is Kind.REFUSE:
             name = verdict.target.seen.row.name if verdict.target.seen is not None else None
             problems.append(
-                f"{name or 'VM'} ({verdict.target.uuid}) must not be stopped: {verdict.why}; "
+                f"{one_line(name or 'VM', 100)} ({verdict.target.uuid}) must not be stopped: {one_line(verdict.why)}; "
                 "exclude it, or take it off the plan"
             )
     if strict or not terminal:

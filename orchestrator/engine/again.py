@@ -26,17 +26,12 @@ _JUDGED_ANEW = frozenset({None, Outcome.FAILED, Outcome.UNKNOWN})
 
 
 def kept_plan(kept: Mapping[str, Any]) -> PlanFile:
-    """The plan as the journal keeps it, without a look at its files. Raises RefusedError where too little was kept."""
+    """The plan as the journal keeps it, without a look at its files."""
     path = Path(kept["path"])
     plan_file = plan_from_text(
         kept["text"], name=kept["path"], folder=path.parent, json=path.suffix.lower() == ".json", read_uuid_files=False
     )
-    files = kept.get("uuid_files")
-    if files is None:  # the journal's first version
-        plan = plan_file.plan
-        if any(selection is not None and selection.uuid_files for selection in (plan.exclude, plan.guard.protect)):
-            raise RefusedError("an earlier version kept too little of this run's UUID files: run its plan again")
-        return plan_file
+    files = kept.get("uuid_files", {})  # the journal's first version has none
 
     def with_files(selected: Selected | None, key: str) -> Selected | None:
         if selected is None:
@@ -75,16 +70,15 @@ def take_up(
     saved = {uuid: load(text, rules, ahead, now) for uuid, text in journal.states(run.id).items()}
     records: list[VmRecord] = []
     rows: dict[str, VmRow] = {}
-    for vm in journal.report(run.id).vms():
+    for vm in journal.vms(run.id):
         if vm.attempts and vm.outcome in _JUDGED_ANEW and vm.uuid not in saved:
             raise RefusedError(
                 f"run {run.id} was begun by an earlier version, which kept too little to carry it on: "
                 f"see 'orchestrator show {run.id}', and run its plan again when its jobs have ended"
             )
         if vm.outcome is None:
-            seen = cloud.see(vm.inventory) if vm.inventory is not None else None
-            plain = VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
-            rows[vm.uuid] = seen.row if seen is not None else plain
+            last = cloud.row_of(vm.inventory) if vm.inventory is not None else None
+            rows[vm.uuid] = last or VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
         records.append(vm.model_copy(update={"inventory": None}))
     run = run.model_copy(
         update={
@@ -100,7 +94,15 @@ def take_up(
 
 def left_over(run: RunRecord, journal: Journal) -> list[str]:
     """The VMs that a retry of this run takes up, in the plan's order."""
-    return [vm.uuid for vm in journal.report(run.id).vms() if vm.outcome in RETRIED]
+    return [vm.uuid for vm in journal.vms(run.id) if vm.outcome in RETRIED]
+
+
+def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:
+    """A retry must know whom the plan's files spare. Raises RefusedError where an earlier version did not keep that."""
+    plan = kept_plan(kept).plan
+    named = any(selection is not None and selection.uuid_files for selection in (plan.exclude, plan.guard.protect))
+    if named and "uuid_files" not in kept:
+        raise RefusedError(f"an earlier version kept too little of the UUID files of run {run.id}: run its plan again")
 
 
 def narrowed(plan_file: PlanFile, run: RunRecord, uuids: list[str]) -> PlanFile:

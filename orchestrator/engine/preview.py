@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.engine.admit import WAVE, Kind, Verdict
 from orchestrator.engine.resolve import Resolution
 from orchestrator.model.report import Excluded, SelectorCount
+from orchestrator.model.safe import one_line
 from orchestrator.plan.load import PlanFile
 
 
@@ -118,7 +119,7 @@ def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
 def _ha_warnings(plan_file: PlanFile, vms: Sequence[PreviewVm]) -> list[str]:
     if plan_file.plan.stop.stop_ha:
         return []
-    names = [vm.name or vm.uuid for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK]
+    names = [one_line(vm.name or vm.uuid, 100) for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK]
     return (
         [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"]
         if names
@@ -134,7 +135,7 @@ def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str],
     known = {vm.uuid: vm for vm in old.vms}
     for vm in now.vms:
         was = known.pop(vm.uuid, None)
-        label = f"{vm.name or 'VM'} ({vm.uuid})"
+        label = f"{one_line(vm.name or 'VM', 100)} ({vm.uuid})"
         if was is None:
             refusals.append(f"{label} appeared")
             continue
@@ -145,5 +146,5 @@ def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str],
             (warnings if vm.verdict == Kind.ALREADY_STOPPED else refusals).append(words)
         if was.host_uuid != vm.host_uuid and vm.host_uuid is not None:
             warnings.append(f"{label} moved from host {was.host_uuid} to {vm.host_uuid}")
-    refusals += [f"{vm.name or 'VM'} ({vm.uuid}) vanished" for vm in known.values()]
+    refusals += [f"{one_line(vm.name or 'VM', 100)} ({vm.uuid}) vanished" for vm in known.values()]
     return refusals, warnings

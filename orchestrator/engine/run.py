@@ -271,14 +271,15 @@ class Run:
                 flights.start_soon(self._stop_one, means, place)
 
             left = await self._dispatcher.run(start, self._under_way)
-            evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
-            changes = {
-                "outcome": Outcome.NOT_REACHED,
-                "reason": self._halt.reason,
-                "evidence": evidence,
-                "finished_at": self._clock.wall(),
-            }
-            await self._settle_all([self._records[row.uuid].model_copy(update=changes) for row in left])
+        # Only now: whoever leaves before, or is killed, leaves them to be carried on.
+        evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
+        changes = {
+            "outcome": Outcome.NOT_REACHED,
+            "reason": self._halt.reason,
+            "evidence": evidence,
+            "finished_at": self._clock.wall(),
+        }
+        await self._settle_all([self._records[row.uuid].model_copy(update=changes) for row in left])
 
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid
@@ -302,9 +303,6 @@ class Run:
     async def _settle(self, record: VmRecord, *, tell: bool = True) -> None:
         """The outcome is durable before it opens a slot. A record without an inventory keeps the journalled one."""
         self._records[record.uuid] = _slim(record)
-        if record.inventory is None:
-            kept, _ = self._journal.vm(self._record.id, record.uuid)
-            record = record.model_copy(update={"inventory": kept.inventory})
         try:
             await self._journal.settle(self._record.id, record)
         except JournalWriteError as error:
@@ -411,4 +409,4 @@ async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) ->
 
 
 def _slim(record: VmRecord) -> VmRecord:
-    return record.model_copy(update={"inventory": None})
+    return record if record.inventory is None else record.model_copy(update={"inventory": None})

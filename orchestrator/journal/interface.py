@@ -1,6 +1,6 @@
 """What a run writes down, and what is read back of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,10 @@ class JournalEvent:
     kind: str
     vm_uuid: str | None = None
     data: Mapping[str, Any] | None = None
+
+
+REPORTED = "run.reported"
+"""The event that says that a run's reports are written."""
 
 
 class JournalWriteError(Exception):
@@ -57,7 +61,10 @@ class Journal(Protocol):
         ...
 
     async def settle(self, run_id: str, vm: VmRecord) -> None:
-        """A VM's outcome, the first or a later one. Awaited. `attempts` in it are not read; they have their rows."""
+        """A VM's outcome, the first or a later one. Awaited. `attempts` in it are not read; they have their rows.
+
+        Where its inventory is None, the one that is there stays.
+        """
         ...
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
@@ -72,12 +79,24 @@ class Journal(Protocol):
         """A run's report, its VMs streamed from the journal. Raises KeyError for an unknown run."""
         ...
 
+    def run(self, run_id: str) -> RunRecord:
+        """A run's record alone. Raises KeyError for an unknown run."""
+        ...
+
+    def vms(self, run_id: str) -> Iterator[VmRecord]:
+        """A run's VMs in the plan's order, one by one."""
+        ...
+
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and every event of it. Raises KeyError."""
         ...
 
     def lock(self, run_id: str) -> Held | None:
         """Who holds a run's lock; None where nobody does."""
+        ...
+
+    def was_reported(self, run_id: str) -> bool:
+        """Were the run's reports written after its end?"""
         ...
 
     def plan_file(self, run_id: str) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """The journal in memory: the same tables without a file or a thread, for tests and trials."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import store
@@ -19,7 +19,13 @@ class MemoryJournal:
 
     async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with its targets and its lock."""
-        store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)).apply(self._connection)
+        self._connection.execute("BEGIN")
+        try:
+            store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)).apply(self._connection)
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
         self._held[run.id] = owner
 
     async def take_over(self, run_id: str, owner: Owner) -> Held | None:
@@ -68,6 +74,14 @@ class MemoryJournal:
         """A run's report."""
         return build_report(self._connection, run_id)
 
+    def run(self, run_id: str) -> RunRecord:
+        """A run's record alone."""
+        return store.read_run(self._connection, run_id)[0]
+
+    def vms(self, run_id: str) -> Iterator[VmRecord]:
+        """A run's VMs, one by one."""
+        return store.read_vms(self._connection, run_id)
+
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
         return store.read_vm(self._connection, run_id, vm_uuid), store.read_events(self._connection, run_id, vm_uuid)
@@ -75,6 +89,10 @@ class MemoryJournal:
     def lock(self, run_id: str) -> Held | None:
         """Who holds a run's lock."""
         return store.read_lock(self._connection, run_id)
+
+    def was_reported(self, run_id: str) -> bool:
+        """Were the run's reports written?"""
+        return store.was_reported(self._connection, run_id)
 
     def plan_file(self, run_id: str) -> Mapping[str, Any]:
         """What `begin` was given."""

@@ -18,7 +18,7 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     return RunReport(
         run=run,
         totals=totals(connection, run_id),
-        causes=tuple(causes(store.read_vms(connection, run_id), hosts)),
+        causes=tuple(causes(store.read_vms(connection, run_id, _BAD), hosts)),
         waves=tuple(waves),
         hosts=tuple(hosts),
         vms=lambda: store.read_vms(connection, run_id),

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import queue
 import sqlite3
 import threading
@@ -23,7 +22,7 @@ from orchestrator.errors import JournalError
 from orchestrator.journal import store
 from orchestrator.journal.interface import JournalEvent, JournalWriteError
 from orchestrator.journal.owner import Held, Owner, RunLockedError
-from orchestrator.journal.place import network_filesystem
+from orchestrator.journal.place import make_private, network_filesystem
 from orchestrator.journal.report import build_report
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
 
@@ -35,7 +34,7 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        network = network_filesystem(path.parent)
+        network = network_filesystem(path)
         if network is not None:
             raise JournalError(
                 f"the journal {path} lies on a network file system ({network}), where it could be damaged: "
@@ -43,13 +42,13 @@ class SqliteJournal:
             )
         try:
             if not read_only:
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+                make_private(path)
                 self._writer: sqlite3.Connection | None = store.open_database(str(path))
             else:
                 self._writer = None
                 if not path.exists():
                     raise JournalError(f"there is no journal at {path}: no run was made yet, or give --journal PATH")
+                store.recover(str(path))
             self._reader = store.open_database(str(path), read_only=True)
         except store.SchemaError as error:
             raise JournalError(f"the journal {path} cannot be used: {error}; give another one with --journal PATH") from None
@@ -110,13 +109,18 @@ class SqliteJournal:
     def report(self, run_id: str) -> RunReport:
         """A run's report."""
 
-        def vms() -> Iterator[VmRecord]:
-            with self._readable():
-                yield from report.vms()
-
         with self._readable():
-            report = build_report(self._reader, run_id)
-        return replace(report, vms=vms)
+            return replace(build_report(self._reader, run_id), vms=lambda: self.vms(run_id))
+
+    def run(self, run_id: str) -> RunRecord:
+        """A run's record alone."""
+        with self._readable():
+            return store.read_run(self._reader, run_id)[0]
+
+    def vms(self, run_id: str) -> Iterator[VmRecord]:
+        """A run's VMs, one by one."""
+        with self._readable():
+            yield from store.read_vms(self._reader, run_id)
 
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
@@ -127,6 +131,11 @@ class SqliteJournal:
         """Who holds a run's lock."""
         with self._readable():
             return store.read_lock(self._reader, run_id)
+
+    def was_reported(self, run_id: str) -> bool:
+        """Were the run's reports written?"""
+        with self._readable():
+            return store.was_reported(self._reader, run_id)
 
     def plan_file(self, run_id: str) -> Mapping[str, Any]:
         """What `begin` was given."""
@@ -147,7 +156,7 @@ class SqliteJournal:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
-        for connection in (self._writer, self._reader):
+        for connection in (self._reader, self._writer):  # the writer, as the last one, folds its log into the file
             if connection is not None:
                 connection.close()
 
@@ -223,7 +232,7 @@ class SqliteJournal:
         except RunLockedError as refusal:
             self._writer.execute("ROLLBACK")
             return refusal
-        except sqlite3.Error as error:
+        except Exception as error:  # whatever it is, nobody may wait for this thread in vain
             self._broken = f"the journal {self.path} cannot be written ({error})"
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")

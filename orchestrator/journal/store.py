@@ -1,12 +1,14 @@
 """The journal's tables and the statements on them; knows SQLite, and nothing of threads."""
 
+import contextlib
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.journal.interface import JournalEvent
+from orchestrator.journal.interface import REPORTED, JournalEvent
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
 
@@ -53,6 +55,14 @@ def open_database(path: str, *, read_only: bool = False) -> sqlite3.Connection:
     return connection
 
 
+def recover(path: str) -> None:
+    """Let SQLite roll back a first transaction that was cut off; a reader could not. Of a journal in use, nothing."""
+    if not os.path.exists(f"{path}-journal"):  # noqa: PTH110 - as SQLite names it
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version").fetchone()
+
+
 def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
@@ -84,10 +94,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        for step in _STEPS[version:]:
-            for statement in step.split(";"):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        if version < SCHEMA_VERSION:
+            for step in _STEPS[version:]:
+                for statement in step.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -155,6 +166,14 @@ def read_lock(connection: sqlite3.Connection, run_id: str) -> Held | None:
     return Held(owner, silent, lives(owner, silent))
 
 
+def was_reported(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Were the run's reports written after its end?"""
+    row = connection.execute(
+        "SELECT 1 FROM event WHERE run_id = ? AND vm_uuid IS NULL AND kind = ? LIMIT 1", (run_id, REPORTED)
+    ).fetchone()
+    return row is not None
+
+
 def holds(connection: sqlite3.Connection, run_id: str, token: str) -> bool:
     """Is the lock still ours?"""
     row = connection.execute("SELECT token FROM lock WHERE run_id = ?", (run_id,)).fetchone()
@@ -218,11 +237,18 @@ def event_write(run_id: str, event: JournalEvent) -> Write:
 
 
 def settle_write(run_id: str, vm: VmRecord) -> Write:
-    """A VM's outcome."""
+    """A VM's outcome; a record without an inventory keeps the one that is there."""
     return Write(
-        "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?",
+        _SETTLE if vm.inventory is not None else _SETTLE_KEEPING,
         [(vm.outcome, vm.host_uuid, _vm_json(vm), run_id, vm.uuid)],
     )
+
+
+_SETTLE = "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?"
+_SETTLE_KEEPING = (
+    "UPDATE vm SET outcome = ?, host_uuid = ?, record = json_set(?, '$.inventory', json_extract(record, '$.inventory'))"
+    " WHERE run_id = ? AND uuid = ?"
+)
 
 
 def finish_write(run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> Write:
@@ -281,14 +307,15 @@ def read_states(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:
     return dict(rows.fetchall())
 
 
-def read_vms(connection: sqlite3.Connection, run_id: str) -> Iterator[VmRecord]:
-    """The VMs of a run in the plan's order, with their attempts, one by one."""
+def read_vms(connection: sqlite3.Connection, run_id: str, outcomes: Collection[str] | None = None) -> Iterator[VmRecord]:
+    """The VMs of a run in the plan's order, with their attempts, one by one; those of some outcomes, or all."""
     cursor = connection.cursor()
+    wanted = None if outcomes is None else json.dumps([str(outcome) for outcome in outcomes])
     rows = cursor.execute(
         "SELECT vm.record, (SELECT json_group_array(json(record)) FROM (SELECT record FROM attempt AS a"
         " WHERE a.run_id = vm.run_id AND a.vm_uuid = vm.uuid ORDER BY number))"
-        " FROM vm WHERE run_id = ? ORDER BY seq",
-        (run_id,),
+        " FROM vm WHERE run_id = ? AND (? IS NULL OR outcome IN (SELECT value FROM json_each(?))) ORDER BY seq",
+        (run_id, wanted, wanted),
     )
     for record, attempts in rows:
         yield _vm(record, attempts)

@@ -6,7 +6,7 @@ import unicodedata
 # What a reader cannot see or what changes what he sees: control characters, line and paragraph separators,
 # bidi controls, characters without width, lone surrogates, noncharacters and tags. The joiners U+200C and
 # U+200D stay: several scripts are misspelt without them.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     r"\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
 )
@@ -29,7 +29,7 @@ def visible(text: str) -> str:
     The result encodes as UTF-8 and holds no character that XML forbids. A backslash that was there stays
     single: this is for reading, not for parsing back.
     """
-    return _UNSEEN.sub(_escape, text)
+    return UNSEEN.sub(_escape, text)
 
 
 def columns(text: str) -> int:
@@ -52,6 +52,11 @@ def clip(text: str, limit: int) -> str:
             break
         kept.append(character)
     return "".join(kept) + "…"
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """A name or words from outside within a line of our own: clipped, and every run of white space one space."""
+    return clip(" ".join(text.split()), limit)
 
 
 def wrap(text: str, *, width: int, first: str = "", rest: str = "") -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import GOOD, Outcome
-from orchestrator.model.safe import clip
+from orchestrator.model.safe import one_line
 
 _EVERY_SECONDS = 5.0
 
@@ -41,7 +41,7 @@ class Progress:
             case "vm.outcome":
                 self._outcome(event)
             case "node.away":
-                self._write(f"the node is away ({safe(str(data['detail']))}); nothing is sent until it is back")
+                self._write(f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back")
             case "node.back":
                 self._write("the node is back")
             case "run.halted":
@@ -68,8 +68,8 @@ class Progress:
             self._counts[outcome] += 1
         self._in_flight.discard(uuid)
         if Outcome(outcome) not in GOOD | {Outcome.NOT_REACHED}:
-            name = safe(str(event.data["name"] or uuid))
-            self._write(f"{outcome}: {name}: {safe(str(event.data['evidence'] or ''))}")
+            name = one_line(str(event.data["name"] or uuid))
+            self._write(f"{outcome}: {name}: {one_line(str(event.data['evidence'] or ''))}")
 
     def _count(self, event: Event, *, force: bool) -> None:
         at = datetime.fromisoformat(event.at).timestamp()
@@ -79,8 +79,3 @@ class Progress:
         done = len(self._of)
         parts = ", ".join(f"{count} {word}" for word, count in sorted(self._counts.items()) if count)
         self._write(f"{done}/{self._targets} done, {len(self._in_flight)} in flight{': ' + parts if parts else ''}")
-
-
-def safe(text: str) -> str:
-    """On one line, without anything that could steer a terminal."""
-    return clip(" ".join(text.split()), 300)

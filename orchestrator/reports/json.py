@@ -9,12 +9,11 @@ from typing import Any, TextIO
 from pydantic import BaseModel
 
 from orchestrator.model.report import ReportDocument, RunReport
+from orchestrator.model.safe import UNSEEN
 
 # json escapes what is below a space. These are escaped as well: some tools break lines at them, terminals
 # obey them, and a lone surrogate cannot be written as UTF-8 at all.
-_RISKY = re.compile(
-    r"[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
-)
+_RISKY = re.compile(UNSEEN.pattern.replace(r"\x00-\x1f", ""))
 
 
 class JsonReport:

@@ -37,6 +37,7 @@ LONGEST_LIST = 50
 
 # Entities where a backslash is not enough: table cells split at pipes first, and HTML ignores backslashes.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
+_MARKER = re.compile(r"^(?:[-+]|\d{1,9}[.)])")
 _SPECIAL = re.compile(r"[\\`*_\[\]~#$!|<>&]")
 
 
@@ -174,9 +175,15 @@ def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
     items = list(lines)
     if items:
         yield f"\n## {title}\n"
-        yield from (f"- {_data(line, 500)}" for line in items[:LONGEST_LIST])
+        # What would begin a list or a rule of its own within the item is escaped as well.
+        yield from (f"- {_MARKER.sub(_escaped_end, _data(line.lstrip(), 500))}" for line in items[:LONGEST_LIST])
         if len(items) > LONGEST_LIST:
             yield f"- and {len(items) - LONGEST_LIST} more"
+
+
+def _escaped_end(match: re.Match[str]) -> str:
+    marker = match.group()
+    return f"{marker[:-1]}\\{marker[-1]}"
 
 
 def _some(words: Iterable[str]) -> str:

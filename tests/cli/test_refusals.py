@@ -218,10 +218,11 @@ def test_a_journal_that_cannot_serve(cli: Cli, node: Node) -> None:
     assert node.asked == 0
 
 
-def test_an_empty_file_is_no_journal_to_read(cli: Cli) -> None:
-    """Reading a file without tables: 3 and a sentence."""
+def test_an_empty_file_is_a_journal_without_runs(cli: Cli) -> None:
+    """A journal whose making was cut off at once: no run is known, and reading it changes nothing."""
     (cli.folder / "empty").touch()
-    refused(cli.inside("runs", "--journal", "empty"), 3, "--journal PATH")
+    refused(cli.inside("show", "last", "--journal", "empty"), 2, "holds no run yet")
+    assert (cli.folder / "empty").read_bytes() == b""
 
 
 def test_reports_that_would_have_no_place(cli: Cli, node: Node) -> None:

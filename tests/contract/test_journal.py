@@ -201,9 +201,6 @@ async def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
     assert many < 1.5 * few
 
 
-@pytest.mark.xfail(
-    reason="the reading connection is closed last, and it cannot fold the WAL in: the file itself stays empty"
-)
 async def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
     """After `close` every row is in the journal's own file: whoever copies that has all of it."""
     path = tmp_path / "journal.sqlite"

@@ -102,9 +102,12 @@ class AccountLogin:
                 continue  # that one stays until it expires; the others may still be ended
 
     async def _login(self, http: Http) -> str:
+        http.hide(self._digest)
         body = {"logInByAccount": {"accountName": self._account, "password": self._digest}}
         try:
-            answer = await patiently(lambda: http.exchange("PUT", "/v1/accounts/login", body=body, patience_seconds=30))
+            answer = await patiently(
+                lambda: http.exchange("PUT", "/v1/accounts/login", body=body, patience_seconds=30, opens_session=True)
+            )
         except ExchangeError as error:
             raise unreachable(http.base, error) from None
         data = answer.json()
@@ -228,7 +231,7 @@ def login_refused(base: str, answer: Answer) -> LoginError | NodeUnreachableErro
         )
     if answer.status == 403:
         return LoginError(
-            f"the node refuses the access key ({text[:200].strip()}): "
+            f"the node refuses the access key ({' '.join(text.split())[:200]}): "
             "check ZSTACK_ACCESS_KEY_ID and ZSTACK_ACCESS_KEY_SECRET, and that the key is enabled"
         )
     if not_ready(error):

@@ -103,7 +103,8 @@ class ZStackClient:
                 return answer
             again = await self.auth.refused(self.http, headers, answer)
             if last or not again:
-                raise LoginError(f"the node no longer takes the login ({node_error(answer).sentence()[:200]}): log in anew")
+                words = " ".join(node_error(answer).sentence().split())[:200]
+                raise LoginError(f"the node no longer takes the login ({words}): log in anew")
         raise AssertionError
 
     async def send(self, request: StopRequest, leaving: Callable[[], bool] | None = None) -> SendResult:

@@ -9,8 +9,8 @@ import anyio
 from orchestrator.clouds.interface import VM_CHUNK, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.clouds.zstack import query
 from orchestrator.clouds.zstack.client import ZStackClient
-from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready
-from orchestrator.clouds.zstack.http import ExchangeError
+from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready, session_gone
+from orchestrator.clouds.zstack.http import PAUSES, ExchangeError
 from orchestrator.clouds.zstack.wire import text_or_none
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
@@ -26,6 +26,7 @@ from orchestrator.model.target import (
     Seen,
     SendResult,
     StopRequest,
+    VmRow,
 )
 
 NOBODY = "f" * 8 + uuid4().hex[8:]
@@ -73,17 +74,33 @@ class ZStackCloud:
         self._client.send_false = error is None or "SYS.1003" in codes
 
     async def _dry_run(self, *, stop_ha: bool, send_false: bool) -> NodeError | None:
+        """The node's no to a stop that changes nothing; a session that ended just then is renewed once."""
+        error = await self._dry_run_once(stop_ha=stop_ha, send_false=send_false)
+        if error is not None and session_gone(error):
+            error = await self._dry_run_once(stop_ha=stop_ha, send_false=send_false)
+        return error
+
+    async def _dry_run_once(self, *, stop_ha: bool, send_false: bool) -> NodeError | None:
         request = StopRequest(NOBODY, "grace", uuid4().hex, 15, stop_ha, system_tags=("validationOnly",))
         before, self._client.send_false = self._client.send_false, send_false
         try:
-            result = await self._client.send(request)
+            for pause in (*PAUSES, None):
+                result = await self._client.send(request)
+                if not isinstance(result, Lost):
+                    break
+                if pause is None:
+                    raise NodeAwayError(result.error.details or "no answer")
+                await anyio.sleep(pause)
         finally:
             self._client.send_false = before
         if isinstance(result, Refused):
             return result.error
         with anyio.move_on_after(20):
-            while not isinstance(result, Lost):
-                answer = await self.look(request.job_uuid)
+            while True:
+                try:
+                    answer: JobAnswer = await self.look(request.job_uuid)
+                except NodeAwayError as error:
+                    answer = JobUnreadable(own_error("http.lost", error.detail))
                 if isinstance(answer, JobFailed):
                     return answer.error
                 if isinstance(answer, JobSucceeded) or (
@@ -126,9 +143,9 @@ class ZStackCloud:
                 found[vm.row.uuid] = vm
         return found
 
-    def see(self, inventory: Mapping[str, Any]) -> Seen | None:
-        """A VM as an earlier inventory tells of it."""
-        return self._client.see(dict(inventory))
+    def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
+        """A VM's row as an earlier inventory tells it."""
+        return query.vm_row(inventory, self._client.zone, 0.0)
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """State words by UUID, `VM_CHUNK` a request."""

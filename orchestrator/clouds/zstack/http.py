@@ -6,6 +6,7 @@ unseen, so a middleware turns that error into `ExchangeError` before aiohttp's o
 
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ CONNECTIONS = 50
 _KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end closes an idle connection
 _CONNECT_SECONDS = 10.0
 _TOO_MANY = 429
+_OK, _REDIRECTS = 200, range(300, 400)
+_REMOVED = b"(removed)"
+_SHORTEST_SECRET, _MOST_SIGNATURES = 16, 10_000
+_SIGNATURE = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{27}=")
+"""Base64 of an HMAC-SHA1."""
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of a call before a run."""
 _SILENCE_SECONDS = 30.0
@@ -74,6 +80,42 @@ def _tamed(value: Any, levels: int) -> Any:
             return [_tamed(inner, levels - 1) for inner in value] if levels else None
         case _:
             return value
+
+
+class Secrets:
+    """What was sent to prove who asks, and may come back in a name or an error: nothing of it is let in."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, None] = {}
+        self._signatures: dict[bytes, None] = {}
+
+    def add(self, secret: str) -> None:
+        """A digest or a session. What is shorter could be part of any word."""
+        if len(secret) >= _SHORTEST_SECRET:
+            self._known[secret.encode("utf-8", "replace")] = None
+
+    def add_header(self, authorization: str) -> None:
+        """The session of an `Authorization` header, or its signature, of which each request has another."""
+        kind, _, value = authorization.partition(" ")
+        if kind == "OAuth":
+            self.add(value)
+        elif kind == "ZStack":
+            self._signatures[value.rpartition(":")[2].encode("ascii", "replace")] = None
+            if len(self._signatures) > _MOST_SIGNATURES:
+                del self._signatures[next(iter(self._signatures))]
+
+    def removed(self, body: bytes) -> bytes:
+        """The same without them."""
+        for secret in self._known:
+            if secret in body:
+                body = body.replace(secret, _REMOVED)
+        if self._signatures:
+            body = _SIGNATURE.sub(lambda found: _REMOVED if found[0] in self._signatures else found[0], body)
+        return body
+
+    def removed_from(self, text: str) -> str:
+        """The same for words of our own, which may quote an answer."""
+        return self.removed(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 class Pace:
@@ -147,11 +189,16 @@ class Http:
         self._tls = tls
         self._pace = Pace(requests_per_second)
         self._session: aiohttp.ClientSession | None = None
+        self._secrets = Secrets()
         self._sockets = anyio.Semaphore(CONNECTIONS)
 
     def pace(self, requests_per_second: float | None) -> None:
         """Change the limit of requests a second from now on."""
         self._pace = Pace(requests_per_second)
+
+    def hide(self, secret: str) -> None:
+        """What the node repeats of this from now on is not let in."""
+        self._secrets.add(secret)
 
     async def __aenter__(self) -> "Http":
         connector = aiohttp.TCPConnector(
@@ -183,8 +230,11 @@ class Http:
         headers: Mapping[str, str] | None = None,
         patience_seconds: float = 90.0,
         leaving: Callable[[], bool] | None = None,
+        opens_session: bool = False,
     ) -> Answer:
         """One request and its whole answer. `path` starts with `/v1`; `query` is already percent-encoded.
+
+        `opens_session`: a 200 is let in as it is, for the session in it.
 
         Raises ExchangeError where no whole answer came within `patience_seconds` of its leaving.
         """
@@ -192,6 +242,7 @@ class Http:
         url = URL(f"{self.base}{path}{'?' + query if query else ''}", encoded=True)
         data = None if body is None else json.dumps(body).encode("ascii")
         sent_headers = dict(headers or {})
+        self._secrets.add_header(sent_headers.get("Authorization", ""))
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
         await self._pace.turn(urgent=leaving is None)
@@ -203,13 +254,19 @@ class Http:
                     async with self._session.request(
                         method, url, data=data, headers=sent_headers, allow_redirects=False
                     ) as response:
-                        return Answer(response.status, await _whole_body(response))
-        except ExchangeError:
-            raise
+                        body = await _whole_body(response)
+                        told = opens_session and response.status == _OK
+                        answer = Answer(response.status, body if told else self._secrets.removed(body))
+            if answer.status in _REDIRECTS:
+                raise ExchangeError(f"it redirects ({answer.status}), and redirects are not followed", sent=True)
+            return answer
+        except ExchangeError as error:
+            raise ExchangeError(self._secrets.removed_from(error.detail), sent=error.sent, tls=error.tls) from None
         except TimeoutError:
             raise ExchangeError(f"no whole answer within {patience_seconds:.0f} s", sent=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise ExchangeError(f"the answer broke off ({_words(error)})", sent=True) from None
+            words = self._secrets.removed_from(_words(error))
+            raise ExchangeError(f"the answer broke off ({words})", sent=True) from None
 
 
 def _words(error: BaseException) -> str:

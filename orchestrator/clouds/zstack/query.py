@@ -40,6 +40,12 @@ def inventories(data: object) -> list[Mapping[str, Any]] | None:
 
 def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | None:
     """A VM's row and everything sent of it; None without a usable UUID. One odd field never loses the others."""
+    row = vm_row(data, zone, now)
+    return None if row is None else Seen(row, plain_inventory(data))
+
+
+def vm_row(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> VmRow | None:
+    """Its row alone."""
     if not is_uuid(data.get("uuid")):
         return None
     last_op = parse_node_time(data["lastOpDate"]).at(zone or UTC) if "lastOpDate" in data else None
@@ -47,7 +53,7 @@ def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | 
     volumes = [volume for volume in _list(data.get("allVolumes")) if isinstance(volume, dict)]
     addresses = [nic.get("ip") for nic in nics]
     addresses += [ip.get("ip") for nic in nics for ip in _list(nic.get("usedIps")) if isinstance(ip, dict)]
-    row = VmRow(
+    return VmRow(
         uuid=str(data["uuid"]),
         name=text_or_none(data, "name"),
         type=text_or_none(data, "type"),
@@ -60,7 +66,6 @@ def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | 
         ips=_texts(addresses),
         read_at=now,
     )
-    return Seen(row, plain_inventory(data))
 
 
 def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""Measurements of our own, each against a bound or an alternative in the same process."""
