@@ -42,7 +42,7 @@ from orchestrator.engine.records import keep_plan, opening, run_record
 from orchestrator.engine.run import Run, prepare
 from orchestrator.journal.interface import Journal, JournalEvent
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.journal.owner import Held, Owner, this_process
+from orchestrator.journal.owner import Owner, this_process
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import STOPPED, Outcome
@@ -151,22 +151,16 @@ class InstantCloud(MemoryCloud):
 
 
 # ── journals ───────────────────────────────────────────────────────────────────────────────────────────────────────
-class NoJournal:
-    """Writes nothing and answers everything; what it keeps is the number of VMs with each outcome, to check the run by."""
+class NoJournal(MemoryJournal):
+    """Writes nothing; what it keeps is the outcome of each VM, to check the run by."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._outcomes: dict[str, Outcome | None] = {}
         self._run: RunRecord | None = None
 
     async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """Nothing, as all that follows."""
-
-    async def take_over(self, run_id: str, owner: Owner) -> Held | None:
-        """Nobody held it."""
-        return None
-
-    async def carry_on(self, run: RunRecord) -> None:
-        """Nothing."""
 
     def beat(self, run_id: str) -> None:
         """Nothing."""
@@ -188,34 +182,11 @@ class NoJournal:
         """The run's record, for the report."""
         self._run = run
 
-    def runs(self) -> list[RunRecord]:
-        """None."""
-        return []
-
     def report(self, run_id: str) -> RunReport:
         """The count."""
         assert self._run is not None
         counts = Counter(outcome.value for outcome in self._outcomes.values() if outcome is not None)
         return RunReport(self._run, dict(counts), (), (), (), lambda: iter(()))
-
-    def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
-        """A VM of that UUID."""
-        return VmRecord(uuid=vm_uuid), []
-
-    def lock(self, run_id: str) -> Held | None:
-        """Nobody holds it."""
-        return None
-
-    def plan_file(self, run_id: str) -> Mapping[str, Any]:
-        """None was kept."""
-        raise KeyError(run_id)
-
-    def states(self, run_id: str) -> Mapping[str, str]:
-        """None."""
-        return {}
-
-    async def close(self) -> None:
-        """Nothing."""
 
 
 class WatchedJournal(SqliteJournal):
