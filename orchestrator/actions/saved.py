@@ -55,11 +55,18 @@ def save(saved: Saved, unix_ahead: float) -> str:
     )
 
 
-def load(text: str, rules: StopRules, unix_ahead: float, now: float) -> Saved:
-    """From text. `unix_ahead` is this process's; `now` its monotonic second."""
+def load(text: str, rules: StopRules, unix_ahead: float, now: float, node_ahead: float | None = None) -> Saved:
+    """From text. `unix_ahead` is this process's; `now` its monotonic second.
+
+    `node_ahead`: the node's clock, seconds since 1970, minus monotonic seconds. Where it is known, a PUT left when the node
+    says: our wall clock may have been set meanwhile.
+    """
     data = json.loads(text)
     state = _STATE.validate_python({**data["state"], "rules": rules})
     saved = Saved(state, data["started_at"], None if data["put"] is None else Put(*data["put"]))
+    put = saved.put or (Put("", state.last.at, state.last.node_at) if state.attempts else None)
+    if node_ahead is not None and put is not None and put.node_at is not None:
+        unix_ahead = put.at - (put.node_at - node_ahead)
     return _shifted(saved, lambda at: min(at - unix_ahead, now))
 
 

@@ -122,6 +122,12 @@ class StopState:
     """The state word last seen, by whoever looked."""
     doubted: bool = False
     """It was off when its job was first missing: the job may only have been late."""
+    unheard: bool = False
+    """The job's URL gave nothing usable when it was last asked, as while the node was away."""
+    asked_again: bool = False
+    """It was asked once more when the node was back."""
+    last_op: float | None = None
+    """`lastOpDate` as last read."""
     taken_up_at: float | None = None
     """When another process took it up; None while it is the first one's."""
 
@@ -148,12 +154,14 @@ def begin(rules: StopRules, now: float) -> tuple[StopState, Step]:
 def carry_on(state: StopState, now: float, put: Answered | None) -> tuple[StopState, Step]:
     """Another process takes it up. `put`: the PUT that was under way, as one whose answer was lost.
 
-    A job without a verdict is asked for first; where the last one is known, the VM is read.
+    A job without a verdict is asked for first, given up or not; where the last one is known, the VM is read.
     """
-    state = replace(state, halted=None, withheld=False, tries=0, reads_failed=0, doubted=False, taken_up_at=now)
+    state = replace(
+        state, halted=None, withheld=False, tries=0, reads_failed=0, doubted=False, taken_up_at=now, asked_again=False
+    )
     if put is not None:
         state, _ = _answered(state, put)
-    if state.last.verdict is not Verdict.PENDING and not state.last.never_arrived:
+    if state.last.verdict in {Verdict.OK, Verdict.ERR}:
         return replace(state, phase=Phase.END), ReadVm()
     state = _change(state, verdict=Verdict.PENDING, never_arrived=False, ended_at=None)
     return replace(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
@@ -178,7 +186,7 @@ def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
         case Phase.ANSWER, Answered():
             return _answered(state, signal)
         case Phase.SETTLE, Elapsed():
-            return state, Look(state.last.job_uuid)
+            return state, ReadVm() if state.last.never_left else Look(state.last.job_uuid)
         case Phase.SETTLE, Looked(now=now, answer=answer):
             return _settle(state, now, answer)
         case Phase.SETTLE, Read(now=now):
@@ -228,7 +236,8 @@ def _take(state: StopState, read: Read) -> StopState:
     if read.unreadable:
         return replace(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1)
     word = read.row.state if read.row is not None else None
-    state = replace(state, state=word, gone_row=read.row is None, reads_failed=0)
+    last_op = read.row.last_op if read.row is not None else None
+    state = replace(state, state=word, gone_row=read.row is None, reads_failed=0, last_op=last_op)
     return _saw(state, read.now, word)
 
 
@@ -273,7 +282,9 @@ def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState,
 
 def _send(state: StopState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float) -> tuple[StopState, Step]:
     seconds = whole_seconds(timeout_seconds)
-    state = replace(state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False, missing=False)
+    state = replace(
+        state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False, missing=False, asked_again=False
+    )
     return state, Send(type_, reason, seconds)
 
 
@@ -285,9 +296,10 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
         state = replace(state, pending=None, attempts=(*state.attempts, attempt), unreadable_job=None)
         if state.first_off_at is not None and type_ is not AttemptType.COLD:
             state = replace(state, first_off_at=None)
-        if type_ is state.rules.type and sum(attempt.type is type_ for attempt in state.attempts) == 1:
-            state = replace(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
         state = replace(state, tries=state.tries + 1)
+    if state.last.type is state.rules.type and sum(attempt.type is state.last.type for attempt in state.attempts) == 1:
+        # Its time counts from when it left last: what never arrived before has used none of it.
+        state = replace(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
     deadline = signal.at + state.last.api_timeout_seconds + state.rules.margin_seconds
     state = _change(state, at=signal.at, node_at=signal.node_at, deadline=deadline)
     match signal.result:
@@ -307,6 +319,7 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
 
 
 def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
+    state = replace(state, unheard=isinstance(answer, JobUnreadable))
     match answer:
         case JobRunning():
             state = _change(state, error=None, accepted=True)
@@ -319,7 +332,8 @@ def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState,
         case JobUnreadable():
             until = _at_least(state, state.last.deadline, state.rules.margin_seconds)
             if now >= until:
-                return _no_verdict(replace(state, phase=Phase.WATCH), now)
+                heard_out = replace(state, phase=Phase.WATCH, unheard=not state.asked_again, asked_again=True)
+                return _no_verdict(heard_out, now)
             pause = state.rules.back_off(state.tries)
             return replace(state, tries=state.tries + 1), Wait(min(now + pause, until))
 
@@ -329,8 +343,8 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
     rules, job = state.rules, state.last
     end = End.GONE if state.gone_row else end_of(state.state)
     age = now - job.at
-    over_for_good = age >= max(rules.node_outage_seconds, rules.timeout_of(job.type))
-    if unreadable and not over_for_good:
+    patience = job.at + max(rules.node_outage_seconds, rules.timeout_of(job.type))
+    if unreadable and now < _at_least(state, patience, rules.node_outage_seconds):
         return state, Wait(now + rules.back_off(state.tries))
     if end is End.MID:
         until = _at_least(state, max(job.deadline, now), rules.timeout_of(job.type) + rules.margin_seconds)
@@ -343,6 +357,8 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
     last_cold = job.type is AttemptType.COLD and (job.accepted or rules.type is not AttemptType.COLD)
     if forgotten and (over or last_cold):
         return _no_verdict(replace(state, phase=Phase.WATCH), now)
+    if forgotten and _touched(state):
+        return _finish(_change(state, verdict=Verdict.NONE, ended_at=None))
     if age >= RESEND_SECONDS:
         seconds = rules.timeout_of(job.type)
         state = replace(_change(state, verdict=Verdict.NONE, ended_at=None), grace_until=now + seconds, tries=0)
@@ -355,6 +371,14 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
             return _finish(state)
         return _never_sent(state, end, unreadable=unreadable)
     return replace(state, phase=Phase.ANSWER, doubted=False), Resend(job.job_uuid)
+
+
+def _touched(state: StopState) -> bool:
+    """Has it changed since our PUT's last moment? Somebody has started or migrated it: that is for a person to judge."""
+    job = state.last
+    if job.node_at is None or state.last_op is None:
+        return False
+    return state.last_op > job.node_at + (job.ended_at or job.deadline) - job.at + 1.0
 
 
 def _at_least(state: StopState, until: float, seconds: float) -> float:
@@ -378,7 +402,7 @@ def _never_sent(state: StopState, end: End, *, unreadable: bool) -> tuple[StopSt
 
 # ── the job ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _verdict(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState, Step]:
-    job = state.last
+    job, state = state.last, replace(state, unheard=isinstance(answer, JobUnreadable))
     match answer:
         case JobSucceeded():
             return replace(_ok(state, now, answer), phase=Phase.END), ReadVm()
@@ -442,6 +466,9 @@ def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, 
         if kind is ErrorClass.COLD_MAY_HELP:
             return _fall_back(state, now, end, AttemptReason.ERROR)
     elif job.verdict is Verdict.NONE:
+        if state.unheard:  # the node was away when it was asked last, and is not now: its word may be waiting
+            state = replace(_change(state, verdict=Verdict.PENDING), asked_again=True, phase=Phase.SETTLE)
+            return state, Look(job.job_uuid)
         return _fall_back(state, now, end, AttemptReason.TIMEOUT)
     return _settle_mid(state, now, end)
 
@@ -470,6 +497,11 @@ def _fall_back(state: StopState, now: float, end: End, reason: AttemptReason) ->
     cold_sent = any(attempt.type is AttemptType.COLD for attempt in state.attempts)
     if cold_sent or reason.value not in state.rules.fallback_on:
         return _settle_mid(state, now, end)
+    # Nobody looked for long, and it was started since: whoever did that does not expect a power cut.
+    job = state.last
+    unwatched = now - (job.ended_at or job.deadline) > state.rules.node_outage_seconds
+    if unwatched and (_touched(state) or (state.first_off_at is not None and end is End.UP)):
+        return _finish(state)
     if state.halted is not None:
         return _settle_mid(replace(state, withheld=True), now, end)
     state = replace(state, grace_until=now + state.rules.cold_seconds, tries=0)

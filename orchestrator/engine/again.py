@@ -10,7 +10,7 @@ from orchestrator.actions.saved import load
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.records import Opening
-from orchestrator.errors import RefusedError
+from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import Journal
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import RunRecord, VmRecord
@@ -27,6 +27,8 @@ _JUDGED_ANEW = frozenset({None, Outcome.FAILED, Outcome.UNKNOWN})
 
 def kept_plan(kept: Mapping[str, Any]) -> PlanFile:
     """The plan as the journal keeps it, without a look at its files."""
+    if not isinstance(kept.get("path"), str) or not isinstance(kept.get("text"), str):
+        raise JournalError("the journal cannot be read (it holds no plan of this run): it is damaged; keep a copy of it")
     path = Path(kept["path"])
     plan_file = plan_from_text(
         kept["text"], name=kept["path"], folder=path.parent, json=path.suffix.lower() == ".json", read_uuid_files=False
@@ -67,7 +69,14 @@ def take_up(
     now = clock.now()
     rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
     ahead = clock.unix() - now
-    saved = {uuid: load(text, rules, ahead, now) for uuid, text in journal.states(run.id).items()}
+    node_ahead = None if ahead_seconds is None else ahead + ahead_seconds
+    try:
+        saved = {uuid: load(text, rules, ahead, now, node_ahead) for uuid, text in journal.states(run.id).items()}
+    except (ValueError, KeyError, TypeError):
+        raise JournalError(
+            f"the journal cannot be read (a state of run {run.id} makes no sense): it is damaged; keep a copy, "
+            "and run the plan again when its jobs have ended"
+        ) from None
     records: list[VmRecord] = []
     rows: dict[str, VmRow] = {}
     for vm in journal.vms(run.id):

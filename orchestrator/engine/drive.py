@@ -298,8 +298,8 @@ class Drive:
     def _note_attempts(self, state: StopState) -> None:
         """Journal what changed in the attempts, with the state that a later process would carry on from."""
         known = (state.attempts, state.first_off_at)
-        if not state.attempts or known == self._noted:
-            return
+        if not state.attempts or known == self._noted or state.pending is not None:
+            return  # what is about to be sent is written with its intent
         self._noted = known
         saved = self._save(state)
         for number, attempt in enumerate(state.attempts):

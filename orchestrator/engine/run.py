@@ -29,7 +29,7 @@ from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.engine.watch import Watcher
 from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError
-from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
+from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import GOOD, Outcome, Reason
@@ -143,7 +143,7 @@ class Run:
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._at_node: set[str] = set()
         self._last_stop_at = self._clock.now()
-        self._journal_error: str | None = None
+        self._journal_error: JournalWriteError | None = None
         self._stops: list[StopRecord] = list(opening.run.stops)
         self._scope: anyio.CancelScope | None = None
         self.left = False
@@ -178,12 +178,28 @@ class Run:
                     await self._verify(reader)
                     tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                report = await self._finish()
+                report = await self._finish_beating()
         except JournalWriteError as error:
-            raise JournalLostError(
-                f"{error}: all sending has stopped, and {self.jobs_at_node} jobs may go on at the node; free the disk "
-                f"or mend its permissions, see that nobody else works on it, then 'orchestrator resume {self._record.id}'"
-            ) from None
+            jobs = f"all sending has stopped, and {self.jobs_at_node} jobs may go on at the node"
+            again = f"free the disk or mend its permissions, then 'orchestrator resume {self._record.id}'"
+            if isinstance(error, LockLostError):
+                again = "leave the run to it; 'orchestrator runs' shows who works on it"
+            raise JournalLostError(f"{error}: {jobs}; {again}") from None
+        return report
+
+    async def _finish_beating(self) -> RunReport:
+        """The last word, while we say that we live: reading the hosts may take a while."""
+        lost, report = None, None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._beat)
+            try:
+                report = await self._finish()
+            except JournalWriteError as error:
+                lost = error  # raised below: a task group would wrap it
+            tasks.cancel_scope.cancel()
+        if report is None:
+            assert lost is not None
+            raise lost
         return report
 
     def _tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
@@ -207,7 +223,7 @@ class Run:
 
     def _lose_journal(self, error: JournalWriteError) -> None:
         if self._journal_error is None:
-            self._journal_error = str(error)
+            self._journal_error = error
             self._halt.set(Reason.JOURNAL)
             self._dispatcher.wake()
 
@@ -366,7 +382,7 @@ class Run:
 
     async def _finish(self) -> RunReport:
         if self._journal_error is not None:
-            raise JournalWriteError(self._journal_error)
+            raise self._journal_error
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
         hosts, warning = await read_hosts(cloud, self._records.values(), excluded)

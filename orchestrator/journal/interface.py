@@ -26,6 +26,10 @@ class JournalWriteError(Exception):
     """The journal cannot be written any more, or the run's lock was lost: all sending stops at once."""
 
 
+class LockLostError(JournalWriteError):
+    """Another process has taken over the run."""
+
+
 class Journal(Protocol):
     """A run's memory. What is awaited is durable when it returns; what is posted becomes durable soon after."""
 

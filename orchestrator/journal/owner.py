@@ -71,9 +71,12 @@ def this_process(who: str) -> Owner:
 
 def lives(owner: Owner, silent_seconds: float) -> bool:
     """Does this process still work? `silent_seconds`: since its last heartbeat."""
-    heard = silent_seconds < SILENT_SECONDS
-    if owner.machine is not None:
-        if owner.machine != _machine():
+    heard = -SILENT_SECONDS < silent_seconds < SILENT_SECONDS
+    machine = _machine()
+    if owner.machine is not None and machine is not None:
+        if owner.machine.split()[0] != machine.split()[0]:
+            return False  # a journal lies on a local disk: that boot of this machine is over
+        if owner.machine != machine:
             return heard
         return owner.began is not None and _began(owner.pid) == owner.began
     if owner.host == socket.gethostname() and not _exists(owner.pid):

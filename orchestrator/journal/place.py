@@ -9,11 +9,11 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 """How space, tab, newline and backslash are written in a mount point."""
 _NETWORK = frozenset(
     {"9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
-     "nfs4", "ocfs2", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf"}
+     "nfs4", "ocfs2", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "prl_fs", "virtiofs"}
 )  # fmt: skip
 _NETWORK_FUSE = frozenset(
-    {"ceph", "curlftpfs", "davfs2", "gcsfuse", "glusterfs", "goofys", "juicefs", "mfs", "moosefs", "rclone", "s3fs",
-     "smbnetfs", "sshfs"}
+    {"ceph", "curlftpfs", "davfs2", "gcsfuse", "glusterfs", "goofys", "grpcfuse", "juicefs", "mfs", "moosefs", "rclone",
+     "s3fs", "smbnetfs", "sshfs", "vmhgfs-fuse"}
 )  # fmt: skip
 MOUNTS = Path("/proc/self/mountinfo")
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
-from orchestrator.journal.interface import JournalEvent, JournalWriteError
+from orchestrator.journal.interface import JournalEvent, JournalWriteError, LockLostError
 from orchestrator.journal.owner import Held, Owner, RunLockedError
 from orchestrator.journal.place import make_private, network_filesystem
 from orchestrator.journal.report import build_report
@@ -58,7 +58,7 @@ class SqliteJournal:
                 "or give another one with --journal PATH"
             ) from None
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
-        self._broken: str | None = None
+        self._broken: JournalWriteError | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: dict[str, str] = {}
@@ -184,7 +184,7 @@ class SqliteJournal:
 
     def _start(self) -> None:
         if self._broken is not None:
-            raise JournalWriteError(self._broken)
+            raise self._broken
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -209,7 +209,7 @@ class SqliteJournal:
         if self._broken is None:
             error = self._write([work for work, _ in items])
         if self._broken is not None:
-            error = JournalWriteError(self._broken)
+            error = self._broken
         waiting = [done for _, done in items if done is not None]
         if waiting and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
@@ -221,7 +221,7 @@ class SqliteJournal:
             self._writer.execute("BEGIN IMMEDIATE")
             lost = [run_id for run_id, token in self._held.items() if not store.holds(self._writer, run_id, token)]
             if lost:
-                self._broken = f"run {lost[0]} was taken over by another process"
+                self._broken = LockLostError(f"run {lost[0]} was taken over by another process")
             else:
                 for work in works:
                     for write in [work] if isinstance(work, store.Claim) else work:
@@ -233,7 +233,7 @@ class SqliteJournal:
             self._writer.execute("ROLLBACK")
             return refusal
         except Exception as error:  # whatever it is, nobody may wait for this thread in vain
-            self._broken = f"the journal {self.path} cannot be written ({error})"
+            self._broken = JournalWriteError(f"the journal {self.path} cannot be written ({error})")
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
         return None

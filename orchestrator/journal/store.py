@@ -162,8 +162,8 @@ def read_lock(connection: sqlite3.Connection, run_id: str) -> Held | None:
     row = connection.execute("SELECT owner, beat FROM lock WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         return None
-    owner, silent = Owner.model_validate_json(row[0]), max(0.0, time.time() - row[1])
-    return Held(owner, silent, lives(owner, silent))
+    owner, silent = Owner.model_validate_json(row[0]), time.time() - row[1]
+    return Held(owner, max(0.0, silent), lives(owner, silent))
 
 
 def was_reported(connection: sqlite3.Connection, run_id: str) -> bool:

@@ -283,7 +283,7 @@ async def test_a_run_that_lost_its_lock_sends_nothing_more(sqlite: SqliteJournal
     prepared = await prepare(plan_from_text(PLAN, name="plan.yaml", folder=path.parent), cloud, strict=False)
     record = run_record(prepared, run_id=FIRST.id, started_at=FIRST.started_at, started_by="t@t", tool_version="0")
     run = Run(opening(prepared, record), cloud, sqlite, owner=ME, listeners=[listen])
-    with pytest.raises(JournalLostError, match=r"taken over.*sending has stopped.*orchestrator resume"):
+    with pytest.raises(JournalLostError, match=r"taken over.*sending has stopped.*leave the run to it"):
         await run.run()
     assert sent == [1] == [len(cloud.sent)]
     assert len(rows(path, "attempt")) == 1

@@ -1,10 +1,15 @@
 """The node restarts, forgets its jobs, or is away: no VM fails for it, and the end state tells the truth."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+
 from orchestrator.model.event import Event
+from orchestrator.simulator import Fault
 from tests.faults.trials import QUICK, FaultTrial, group, stops
+from tests.integration.conftest import POWER_CUT, SCALE
 
 Trials = Callable[..., FaultTrial]
 DEAF = {"behaviour": "ignores_acpi"}
@@ -40,6 +45,34 @@ async def test_a_job_lost_in_a_restart_before_it_did_anything(trial: Trials) -> 
     await run.go()
     run.hold({"vm": "stopped_cold"}, cold={"vm"})
     assert [(a.type, a.result) for a in run.vm("vm").attempts] == [("grace", "timed_out"), ("cold", "succeeded")]
+
+
+async def test_calls_that_were_lost_as_the_node_went_down(trial: Trials) -> None:
+    """Stops that never arrived, and a page of HTML to every question past their deadline: sent again, and never cold."""
+    seconds = 2 * POWER_CUT * SCALE
+    scenario = {
+        "vms": [group("vm-{n}", count=6)],
+        "faults": [{"kind": "drop_before", "vms": ["vm-*"], "first": 6}],
+    }
+    page = Fault(kind="html", on="any", status=502)
+
+    async def booting(run: FaultTrial) -> None:
+        run.node.faults.add(page)
+        await anyio.sleep(seconds / SCALE)
+        run.node.faults.remove(page)
+
+    def begin(event: Event) -> None:
+        if event.kind == "vm.sent" and not begun:
+            begun.append(True)
+            tasks.append(asyncio.create_task(booting(run)))
+
+    begun: list[bool] = []
+    tasks: list[asyncio.Task[None]] = []
+    run = trial(scenario, on_event=begin)
+    await run.go()
+    assert run.node.faults.struck(page) == 0  # it is removed, and its count with it
+    run.hold({"vm-*": "stopped_clean"})
+    assert all([attempt.type for attempt in vm.attempts] == ["grace"] for vm in run.report.vms)
 
 
 # ── results that expire ────────────────────────────────────────────────────────────────────────────────────────────────

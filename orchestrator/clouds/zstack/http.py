@@ -27,8 +27,8 @@ _TOO_MANY = 429
 _OK, _REDIRECTS = 200, range(300, 400)
 _REMOVED = b"(removed)"
 _SHORTEST_SECRET, _MOST_SIGNATURES = 16, 10_000
-_SIGNATURE = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{27}=")
-"""Base64 of an HMAC-SHA1."""
+_SIGNATURE = re.compile(rb"([A-Za-z0-9+/]{27})(?:=|\\\\u003[dD]|%3[dD])")
+"""Base64 of an HMAC-SHA1, with its last character as JSON for web pages or a URL may write it."""
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of a call before a run."""
 _SILENCE_SECONDS = 30.0
@@ -100,7 +100,7 @@ class Secrets:
         if kind == "OAuth":
             self.add(value)
         elif kind == "ZStack":
-            self._signatures[value.rpartition(":")[2].encode("ascii", "replace")] = None
+            self._signatures[value.rpartition(":")[2].rstrip("=").encode("ascii", "replace")] = None
             if len(self._signatures) > _MOST_SIGNATURES:
                 del self._signatures[next(iter(self._signatures))]
 
@@ -110,7 +110,7 @@ class Secrets:
             if secret in body:
                 body = body.replace(secret, _REMOVED)
         if self._signatures:
-            body = _SIGNATURE.sub(lambda found: _REMOVED if found[0] in self._signatures else found[0], body)
+            body = _SIGNATURE.sub(lambda found: _REMOVED if found[1] in self._signatures else found[0], body)
         return body
 
     def removed_from(self, text: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.actions.saved import Put, Saved, load, save
-from orchestrator.actions.stop import Answered, Look, ReadVm, Resend, Send, Wait, Watch, carry_on
+from orchestrator.actions.stop import Answered, Look, Read, ReadVm, Resend, Send, Wait, Watch, carry_on
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome
 from orchestrator.model.target import JobMissing, JobRunning, JobUnreadable, Lost
 from tests.unit.actions.driver import (
@@ -17,6 +17,7 @@ from tests.unit.actions.driver import (
     rules,
     timed_out,
     turn,
+    vm_row,
 )
 
 HOURS = 3600.0
@@ -160,3 +161,58 @@ def test_a_clock_set_back_moves_nothing_into_the_future() -> None:
     assert isinstance(stop.step, Watch)
     assert stop.step.until <= RESTARTED + 250.0
     assert stop.state.last.at <= RESTARTED
+
+
+def started_since(stop: Stop) -> Stop:
+    """Somebody has started the VM an hour before now: Running, and changed long after our PUT."""
+    stop.now += 0.1
+    return stop._go(Read(stop.now, vm_row("Running", last_op=float(int(stop.node_epoch + stop.now - HOURS)))))
+
+
+@pytest.mark.parametrize("make", [turn, accepted], ids=["unanswered", "accepted"])
+def test_a_vm_that_somebody_started_since_is_left_alone(make: object) -> None:
+    """A day later the job is forgotten, and the VM was started meanwhile: nothing is sent, and a person judges."""
+    stop = killed(make(), DAY).job(JobMissing())  # type: ignore[operator]
+    sent = len(stop.sends)
+    assert started_since(stop).outcome is Outcome.FAILED
+    assert len(stop.sends) == sent
+
+
+def test_a_known_error_is_no_reason_for_cold_a_day_later() -> None:
+    """The grace had failed with class C, and the VM was started long after: whoever did that expects no power cut."""
+    stop = started_since(killed(accepted(rules("error")).job(failed("HOST.1006")), DAY))
+    assert stop.outcome is Outcome.FAILED
+    assert stop.colds == []
+
+
+def test_a_given_up_job_is_asked_again() -> None:
+    """Its deadline had passed without a word before the kill: the word may be there now, and it is asked for."""
+    stop = killed(timed_out(rules(*BOTH)))
+    assert isinstance(stop.step, Look)
+    assert stop.ok(after=5.0).read("Stopped").outcome is Outcome.STOPPED_FORCED
+    assert stop.colds == []
+
+
+def test_a_word_that_waited_while_the_node_was_away() -> None:
+    """Nothing usable at the deadline; once the VM can be read the job is asked again, and class N gets no cold."""
+    stop = accepted(rules(*BOTH)).elapse(JobUnreadable(error("http.502"))).read("Running")
+    assert isinstance(stop.step, Look)
+    assert stop.job(failed("SYS.1006")).read("Running").outcome is Outcome.FAILED
+    assert stop.colds == []
+
+
+def test_a_url_that_never_says_anything_is_given_up() -> None:
+    """The same, and the URL stays unreadable with the node up: no verdict, and the plan's fallback."""
+    stop = accepted(rules(*BOTH)).elapse(JobUnreadable(error("http.502"))).read("Running")
+    stop.job(JobUnreadable(error("http.502"))).read("Running")
+    assert stop.step == Send(AttemptType.COLD, AttemptReason.TIMEOUT, 180)
+
+
+def test_a_clock_set_back_does_not_shorten_a_stop() -> None:
+    """The node's clock says when the PUT left: 65 s of our own clock set back make no clean stop of a forced one."""
+    stop = accepted()
+    text = save(Saved(stop.state, "2026-01-01T00:00:00.000Z"), 1e9)
+    node_now = stop.node_epoch + stop.now + 70.0
+    saved = load(text, stop.rules, 1e9 + stop.now + 5.0 - RESTARTED, RESTARTED, node_now - RESTARTED)
+    assert saved.state.last.at == pytest.approx(RESTARTED - 70.0, abs=0.2)
+    assert saved.state.last.deadline == pytest.approx(RESTARTED - 70.0 + 250.0, abs=0.2)

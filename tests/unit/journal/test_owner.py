@@ -93,10 +93,23 @@ def test_an_id_that_was_given_again_is_another_process() -> None:
 
 
 @pytest.mark.parametrize(("silent", "alive"), [(0.0, True), (59.0, True), (61.0, False), (LONG, False)])
-def test_of_another_machine_only_the_heartbeat_tells(silent: float, alive: bool) -> None:
-    """Another boot, another container: its process ids mean nothing here."""
-    other = ME.model_copy(update={"machine": "another boot pid:[1]", "pid": GONE, "began": 1})
+def test_of_another_container_only_the_heartbeat_tells(silent: float, alive: bool) -> None:
+    """The same boot seen from another container: its process ids mean nothing here."""
+    assert ME.machine is not None
+    other = ME.model_copy(update={"machine": f"{ME.machine.split()[0]} pid:[1]", "pid": GONE, "began": 1})
     assert lives(other, silent) is alive
+
+
+@pytest.mark.parametrize("silent", [0.0, 59.0, -LONG])
+def test_an_earlier_boot_is_over(silent: float) -> None:
+    """The machine was started again since, whatever its clock said then: nobody of that time lives."""
+    assert not lives(ME.model_copy(update={"machine": "another-boot pid:[1]"}), silent)
+
+
+def test_a_heartbeat_from_the_future_is_no_sign_of_life() -> None:
+    """The clock was set back: a process of another container that spoke `in an hour` does not count as heard."""
+    assert ME.machine is not None
+    assert not lives(ME.model_copy(update={"machine": f"{ME.machine.split()[0]} pid:[1]"}), -LONG)
 
 
 @pytest.mark.usefixtures("blind")
