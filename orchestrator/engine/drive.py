@@ -159,6 +159,7 @@ class Drive:
             case Send():
                 return await self._send(state, step)
             case Resend(job_uuid=job_uuid):
+                await self._intend(state, job_uuid)  # its time counts anew, also for a process after this one
                 return await self._put(state, job_uuid, state.last.type, state.last.api_timeout_seconds)
             case Watch():
                 return await self._watch(state, step)
@@ -236,12 +237,16 @@ class Drive:
             api_timeout_seconds=step.api_timeout_seconds,
             result=AttemptResult.RUNNING,
         )
-        now = self._m.clock.now()
-        saved = self._save(state, Put(job_uuid, now, self._m.clock.node(now)))
-        await self._m.journal.intend(self._m.run_id, self._record.uuid, len(self._written), record, saved)
         self._written.append(record)
         self._times.append(_Times())
+        await self._intend(state, job_uuid)
         return await self._put(state, job_uuid, step.type, step.api_timeout_seconds)
+
+    async def _intend(self, state: StopState, job_uuid: str) -> None:
+        """The last attempt is about to be sent, or sent again: durable before it leaves."""
+        now, number = self._m.clock.now(), len(self._written) - 1
+        saved = self._save(state, Put(job_uuid, now, self._m.clock.node(now)))
+        await self._m.journal.intend(self._m.run_id, self._record.uuid, number, self._written[number], saved)
 
     async def _put(self, state: StopState, job_uuid: str, type_: str, timeout: int) -> tuple[StopState, Step]:
         m = self._m
