@@ -46,6 +46,8 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], prefix: str) -> list[str
         rows.append(f"| `{prefix}{key}` | {shown} | {words} |")
         if "properties" in spec:
             rows += _rows(spec, root, f"{prefix}{key}.")
+        if "$ref" in spec.get("items", {}):
+            rows += _rows(_resolved(spec["items"], root), root, f"{prefix}{key}[].")
     return rows
 
 

@@ -244,12 +244,12 @@ async def retry(
         raise RefusedError(
             f"run {run_record.id} has not ended: carry it on with 'orchestrator resume {run_record.id}' first"
         )
-    uuids = left_over(run_record, journal)
-    if not uuids:
+    vms = left_over(run_record, journal)
+    if not vms:
         return None
     kept = journal.plan_file(run_record.id)
     check_files_kept(kept, run_record)
-    plan_file = narrowed(kept_plan(kept), run_record, uuids)
+    plan_file = narrowed(kept_plan(kept), run_record, vms)
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 
 

@@ -19,7 +19,7 @@ from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.journal.interface import REPORTED, Journal, JournalEvent, JournalWriteError
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
-from orchestrator.model.safe import visible
+from orchestrator.model.safe import one_line, visible
 from orchestrator.observe.logs import log_listener
 from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
@@ -50,14 +50,17 @@ def conduct_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-async def ask_yes(question: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
-    click.echo(f"{question} Type yes to go on: ", nl=False)
+async def ask_yes(question: str, name: str | None = None) -> bool:
+    """Ask on the terminal; anything but yes is no. Where a `name` is given, it is asked for instead, letter by letter."""
+    wanted = "yes" if name is None else f"the plan's name, {one_line(name)},"
+    click.echo(f"{question} Type {wanted} to go on: ", nl=False)
     try:
         await anyio.wait_readable(sys.stdin)
         answer = sys.stdin.readline()
     except (NotImplementedError, OSError):
         answer = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    if name is not None:
+        return answer.strip() == name
     return answer.strip().lower() in {"y", "yes"}
 
 

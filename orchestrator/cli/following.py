@@ -9,7 +9,7 @@ import click
 from orchestrator import app
 from orchestrator.cli.conduct import Conductor, Job, Started, ask_yes, conduct_options
 from orchestrator.cli.journals import reading
-from orchestrator.cli.options import connection_options, journal_option, settings_from
+from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
 from orchestrator.cli.running import confirm_run
 from orchestrator.engine.again import is_unfinished
 from orchestrator.journal.interface import Journal
@@ -83,7 +83,7 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
         async def job(journal: Journal, started: Started) -> RunReport | None:
             return await app.retry(
                 record, settings, journal=journal, strict=strict, terminal=conductor.attended,
-                confirm=conductor.asking(confirm_run), listeners=conductor.listeners, started=started,
+                confirm=conductor.asking(confirm_run(who_asks(settings))), listeners=conductor.listeners, started=started,
             )  # fmt: skip
 
         return job

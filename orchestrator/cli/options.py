@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.streams import Say, voice
+from orchestrator.model.safe import one_line
 from orchestrator.settings import ConnectionSettings, connection_settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -43,3 +44,14 @@ def settings_from(
             "--insecure: the node's certificate is NOT verified; whoever is in between reads the credentials",
         )
     return settings
+
+
+def who_asks(settings: ConnectionSettings) -> str:
+    """Whose credential it is, without its secret."""
+    match settings.credential_kind():
+        case "account":
+            return f"account {one_line(settings.account_name or '')}"
+        case "access key":
+            return f"access key {one_line(settings.access_key_id or '')}"
+        case _:
+            return "whoever opened the given session"

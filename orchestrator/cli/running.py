@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator import app
 from orchestrator.cli.conduct import LEFT_EARLY, Conductor, Job, Started, ask_yes, conduct_options
-from orchestrator.cli.options import connection_options, journal_option, settings_from
+from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import complain, interactive
 from orchestrator.engine.admit import Kind
@@ -66,8 +67,8 @@ def run(
         async def job(journal: Journal, started: Started) -> RunReport:
             return await app.run(
                 plan_file, settings, journal=journal, strict=strict, earlier=earlier, allow_drift=allow_drift,
-                terminal=conductor.attended, confirm=conductor.asking(confirm_run), listeners=conductor.listeners,
-                started=started,
+                terminal=conductor.attended, confirm=conductor.asking(confirm_run(who_asks(settings))),
+                listeners=conductor.listeners, started=started,
             )  # fmt: skip
 
         return job
@@ -119,12 +120,22 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
     return 0
 
 
-async def confirm_run(prepared: Prepared) -> bool:
-    """Show what a run would do, and ask."""
-    for line in _preview_lines(prepared.preview):
-        click.echo(line)
-    to_stop = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
-    return await ask_yes(f"Stop {to_stop} VMs at {prepared.resolution.facts.endpoint}?")
+_MANY = 100
+"""More VMs than this ask for the plan's name: a yes is typed too easily."""
+
+
+def confirm_run(who: str) -> Callable[[Prepared], Awaitable[bool]]:
+    """The question before a run: shows what it would do, as whom, and asks."""
+
+    async def confirm(prepared: Prepared) -> bool:
+        shown, facts = prepared.preview, prepared.resolution.facts
+        for line in _preview_lines(shown):
+            click.echo(line)
+        click.echo(f"node {facts.endpoint}, ZStack {one_line(facts.version or 'of an unknown version')}, as {who}")
+        to_stop = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
+        return await ask_yes(f"Stop {to_stop} VMs at {facts.endpoint}?", shown.plan if to_stop > _MANY else None)
+
+    return confirm
 
 
 def _read_preview(path: Path) -> Preview:
@@ -136,6 +147,9 @@ def _read_preview(path: Path) -> Preview:
         ) from None
     except (ValueError, ValidationError, RecursionError):
         raise UsageError(f"{path} is no preview: make one with 'orchestrator preview PLAN --out FILE'") from None
+
+
+_MOST_HOSTS = 10
 
 
 def _preview_lines(shown: Preview) -> list[str]:
@@ -152,15 +166,21 @@ def _preview_lines(shown: Preview) -> list[str]:
     states = Counter(vm.state for vm in shown.vms if vm.verdict == Kind.OK)
     if states:
         lines.append("  states: " + ", ".join(f"{one_line(str(state))} {count}" for state, count in states.most_common()))
+    waves = Counter(vm.wave for vm in shown.vms if vm.verdict == Kind.OK)
+    if len(waves) > 1:
+        lines += [f"  wave {one_line(wave)}: {count} to stop" for wave, count in waves.items()]
     lines += [f"  selector {one_line(selector.where)}: {selector.matched} VMs" for selector in shown.selectors]
     if shown.excluded:
         lines.append(f"  excluded: {len(shown.excluded)} VMs")
     if shown.hosts:
-        worst = max(shown.hosts, key=lambda host: host.worst_case_seconds)
-        lines.append(
-            f"  {len(shown.hosts)} hosts; the longest could take {worst.worst_case_seconds / 60:.0f} min "
-            f"({worst.vms} VMs on {one_line(worst.uuid)}); a job may still act until twice its timeout"
-        )
+        lines.append(f"  {len(shown.hosts)} hosts, with the worst case of each; a job may still act until twice its timeout")
+        longest = sorted(shown.hosts, key=lambda host: -host.worst_case_seconds)
+        lines += [
+            f"    {one_line(host.name or host.uuid)}: {host.vms} VMs, at most {host.worst_case_seconds / 60:.1f} min"
+            for host in longest[:_MOST_HOSTS]
+        ]
+        if len(longest) > _MOST_HOSTS:
+            lines.append(f"    and {len(longest) - _MOST_HOSTS} more")
     for vm in shown.vms:
         if vm.verdict not in {Kind.OK, Kind.ALREADY_STOPPED}:
             lines.append(f"  {vm.verdict}: {one_line(vm.name or '')} {vm.uuid}: {one_line(vm.why)}")

@@ -1,19 +1,18 @@
 """A verdict for every target before the first change; one refusal stops the run. Pure."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from orchestrator.engine.course import WAVE, waves_of
 from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import LEFT_ALONE_STATES
 from orchestrator.model.target import VmRow
-from orchestrator.plan.model import Plan
+from orchestrator.plan.model import Plan, StopOptions
 
 APPLIANCE = "ApplianceVm"
-WAVE = "all"
-"""The one wave of a plan without waves."""
 
 
 class Kind(StrEnum):
@@ -34,6 +33,7 @@ class Verdict:
     kind: Kind
     why: str = ""
     reason: Reason | None = None
+    wave: str = WAVE
 
     @property
     def outcome(self) -> Outcome | None:
@@ -51,7 +51,10 @@ class Verdict:
 
 def admit(resolution: Resolution, plan: Plan, *, our_macs: Collection[str], node_ips: Collection[str]) -> list[Verdict]:
     """Verdicts in the order of the targets. `our_macs`: this machine's; `node_ips`: the endpoint's addresses."""
-    return [_verdict(target, resolution, plan, our_macs, node_ips) for target in resolution.targets]
+    return [
+        replace(_verdict(target, resolution, plan, our_macs, node_ips), wave=resolution.waves.get(target.uuid, WAVE))
+        for target in resolution.targets
+    ]
 
 
 def _verdict(
@@ -65,13 +68,17 @@ def _verdict(
     ours = _ours(row, our_macs, node_ips)
     if ours:
         return Verdict(target, Kind.REFUSE, ours)
-    if row.type == APPLIANCE and plan.stop.appliances == "skip":
+    if row.type == APPLIANCE and _stop(plan, resolution, target).appliances == "skip":
         return Verdict(target, Kind.SKIP, "an appliance (stop.appliances is skip)", Reason.APPLIANCE)
     if row.state in LEFT_ALONE_STATES:
         return Verdict(target, Kind.SKIP, f"its state is {row.state}", Reason.STATE)
     if row.state == "Stopped":
         return Verdict(target, Kind.ALREADY_STOPPED, "it is Stopped")
     return Verdict(target, Kind.OK)
+
+
+def _stop(plan: Plan, resolution: Resolution, target: Target) -> StopOptions:
+    return plan.stop_of(waves_of(plan).get(resolution.waves.get(target.uuid, WAVE)))
 
 
 def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> str:
@@ -99,6 +106,7 @@ def guard_problems(
     if expect is not None and not expect.min <= count <= expect.max:
         wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
         problems.append(f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it")
+    problems += resolution.wave_problems
     if not verdicts:
         problems.append("no target matched: check the selectors in targets, and what exclude removes")
     for verdict in verdicts:

@@ -3,19 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from orchestrator.actions.rules import stop_rules
-from orchestrator.actions.saved import load
+from orchestrator.actions.saved import Saved, load
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.clock import Clock
+from orchestrator.engine.course import WAVE, rules_of
 from orchestrator.engine.records import Opening
 from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import Journal
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import RunRecord, VmRecord
+from orchestrator.model.report import RunRecord, VmRecord, WaveRecord
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
+from orchestrator.plan.model import WaveLimits
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
 """What a retry takes up, and nothing else."""
@@ -67,19 +68,21 @@ def take_up(
     """
     clock, plan = clock or Clock(), kept.plan
     now = clock.now()
-    rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
+    rules = rules_of(plan)
     ahead = clock.unix() - now
     node_ahead = None if ahead_seconds is None else ahead + ahead_seconds
-    try:
-        saved = {uuid: load(text, rules, ahead, now, node_ahead) for uuid, text in journal.states(run.id).items()}
-    except (ValueError, KeyError, TypeError):
-        raise JournalError(
-            f"the journal cannot be read (a state of run {run.id} makes no sense): it is damaged; keep a copy, "
-            "and run the plan again when its jobs have ended"
-        ) from None
+    states, saved = journal.states(run.id), dict[str, Saved]()
     records: list[VmRecord] = []
     rows: dict[str, VmRow] = {}
     for vm in journal.vms(run.id):
+        if vm.uuid in states:
+            try:
+                saved[vm.uuid] = load(states[vm.uuid], rules[vm.wave or WAVE], ahead, now, node_ahead)
+            except (ValueError, KeyError, TypeError):
+                raise JournalError(
+                    f"the journal cannot be read (a state of run {run.id} makes no sense): it is damaged; keep a copy, "
+                    "and run the plan again when its jobs have ended"
+                ) from None
         if vm.attempts and vm.outcome in _JUDGED_ANEW and vm.uuid not in saved:
             raise RefusedError(
                 f"run {run.id} was begun by an earlier version, which kept too little to carry it on: "
@@ -98,12 +101,18 @@ def take_up(
             "resumed_at": (*run.resumed_at, clock.wall()),
         }
     )
-    return Opening(plan, run, records, rows, ahead_seconds, None, saved)
+    begun: dict[str, str] = {}
+    for vm in records:
+        started = vm.started_at or (saved[vm.uuid].started_at if vm.uuid in saved else None)
+        if started is not None and vm.wave is not None:
+            begun[vm.wave] = min(started, begun.get(vm.wave, started))
+    waves = [WaveRecord(name=name, started_at=at, finished_at=None, totals={}) for name, at in begun.items()]
+    return Opening(plan, run, records, rows, ahead_seconds, None, saved, waves)
 
 
-def left_over(run: RunRecord, journal: Journal) -> list[str]:
-    """The VMs that a retry of this run takes up, in the plan's order."""
-    return [vm.uuid for vm in journal.vms(run.id) if vm.outcome in RETRIED]
+def left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
+    """The VMs that a retry of this run takes up, in the plan's order, with the wave of each."""
+    return {vm.uuid: vm.wave for vm in journal.vms(run.id) if vm.outcome in RETRIED}
 
 
 def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:
@@ -114,9 +123,27 @@ def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:
         raise RefusedError(f"an earlier version kept too little of the UUID files of run {run.id}: run its plan again")
 
 
-def narrowed(plan_file: PlanFile, run: RunRecord, uuids: list[str]) -> PlanFile:
-    """The plan over these VMs alone: what it excludes and protects stays, how many it expects does not."""
-    plan = plan_file.plan
-    plan = plan.model_copy(update={"guard": plan.guard.model_copy(update={"expect_targets": None})})
-    targets = Selected(uuids=tuple(uuids), where=(), may_be_empty=False, sources=((f"left by {run.id}", tuple(uuids)),))
-    return replace(plan_file, plan=plan, targets=targets)
+def narrowed(plan_file: PlanFile, run: RunRecord, vms: Mapping[str, str | None]) -> PlanFile:
+    """The plan over these VMs alone, each in the wave it had: what it excludes and protects stays, how many it expects
+    and its ramp do not.
+    """
+    plan, uuids = plan_file.plan, tuple(vms)
+    waves = tuple(wave.model_copy(update={"limits": _without_ramp(wave.limits)}) for wave in plan.waves)
+    changes: dict[str, object] = {"guard": plan.guard.model_copy(update={"expect_targets": None})}
+    changes["limits"] = _without_ramp(plan.limits)
+    plan = plan.model_copy(update=changes | ({"waves": waves} if waves else {}))
+    members = [tuple(uuid for uuid, wave in vms.items() if wave == known.name) for known in waves]
+    targets = Selected(uuids=uuids, where=(), may_be_empty=False, sources=((f"left by {run.id}", uuids),))
+    of_waves = tuple(Selected(uuids=some, where=(), may_be_empty=True, sources=(("", some),)) for some in members)
+    return replace(plan_file, plan=plan, targets=targets, waves=of_waves)
+
+
+_Limits = TypeVar("_Limits", bound=WaveLimits)
+
+
+def _without_ramp(limits: _Limits) -> _Limits:
+    if not limits.ramp:
+        return limits
+    copied = limits.model_copy(update={"ramp": ()})
+    copied.model_fields_set.discard("ramp")  # as if it had never been written
+    return copied

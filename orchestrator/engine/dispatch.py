@@ -1,7 +1,8 @@
-"""One dispatcher over the lanes: a VM starts only when every slot it counts on is free."""
+"""One dispatcher over the queues of all waves: a VM starts when its wave lets it and every slot it counts on is free."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 
@@ -10,10 +11,32 @@ from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.model.target import VmRow
 
 
+class Gate(Protocol):
+    """Who says how many more VMs of a wave may start now."""
+
+    def allowance(self, wave: str) -> int:
+        """0 while the wave is not open, or its step is used up."""
+        ...
+
+    def let_through(self, uuid: str) -> None:
+        """A VM starts."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Queue:
+    """The VMs of one wave that wait for their turn."""
+
+    wave: str
+    slots: Slots
+    lanes: Lanes
+
+
 @dataclass(slots=True, eq=False)
 class Place:
     """Where a VM in flight holds its slots. `lane`: the host it was queued on; `placed`: False while it changes hosts."""
 
+    queue: Queue
     row: VmRow
     lane: str | None
     placed: bool = True
@@ -27,70 +50,87 @@ class _Mover:
 
 
 class Dispatcher:
-    """Starts VMs, and takes their slots back."""
+    """Starts VMs, and takes their slots back. `queues` stand in the order of the plan's waves."""
 
-    def __init__(self, lanes: Lanes, slots: Slots, halt: Halt) -> None:
-        self._lanes = lanes
-        self._slots = slots
+    def __init__(self, queues: Sequence[Queue], gate: Gate, halt: Halt) -> None:
+        self._queues = {queue.wave: queue for queue in queues}
+        self._gate = gate
         self._halt = halt
         self._changed = anyio.Event()
         self._movers: list[_Mover] = []
 
-    async def run(self, start: Callable[[Place], None], under_way: Iterable[VmRow] = ()) -> list[VmRow]:
+    async def run(self, start: Callable[[Place], None], under_way: Iterable[tuple[str, VmRow]] = ()) -> list[VmRow]:
         """Start everything that waits, as slots come free; returns what a halt has left in the queues.
 
-        `under_way`: VMs whose stop goes on at the node already. They count first, even where limits are full.
+        `under_way`: VMs, by wave, whose stop goes on at the node already. They count first, even where limits are full.
         """
-        for going in under_way:
-            self._slots.total += 1
-            self._slots.take_place(going)
-            start(Place(going, going.host_uuid))
+        for wave, going in under_way:
+            queue = self._queues[wave]
+            queue.slots.take(going)
+            start(Place(queue, going, going.host_uuid))
         while True:
             if self._halt:
-                return self._lanes.drain()
+                return [row for queue in self._queues.values() for row in queue.lanes.drain()]
             self._serve_movers()
-            while (row := self._lanes.take()) is not None:
-                start(Place(row, row.host_uuid))
-            if not len(self._lanes):
+            # One of each wave after the other: waves side by side share the run's slots.
+            while sum(self._start_one(queue, start) for queue in self._queues.values()):
+                continue
+            if not any(len(queue.lanes) for queue in self._queues.values()):
                 return []
             self._changed = anyio.Event()
             await self._changed.wait()
 
+    def drop(self, uuids: Collection[str]) -> None:
+        """These never have their turn; whoever says so gives them their outcome."""
+        for queue in self._queues.values():
+            queue.lanes.drop(uuids)
+        self.wake()
+
     def wake(self) -> None:
-        """Something changed that the dispatcher should know: a slot, or the halt."""
+        """Something changed that the dispatcher should know: a slot, a wave, or the halt."""
         self._changed.set()
 
     def release(self, place: Place, seconds: float) -> None:
         """A VM has its outcome: its slots are free."""
-        self._slots.total -= 1
+        place.queue.slots.count(-1)
         if place.placed:
-            self._slots.take_place(place.row, -1)
-        self._lanes.done(place.lane, seconds)
-        self._lanes.wake(place.row.host_uuid)
-        self._serve_movers()
-        self.wake()
+            place.queue.slots.take_place(place.row, -1)
+        place.queue.lanes.done(place.lane, seconds)
+        self._freed(place.row.host_uuid)
 
     async def move(self, place: Place, row: VmRow) -> None:
         """The VM was read elsewhere: give up its slots there, and wait for one on the new host, before all newcomers."""
         if row.host_uuid == place.row.host_uuid and row.storages == place.row.storages:
             return
-        self._slots.take_place(place.row, -1)
+        place.queue.slots.take_place(place.row, -1)
         place.placed = False
-        self._lanes.wake(place.row.host_uuid)
         mover = _Mover(place, row)
         self._movers.append(mover)
-        self._serve_movers()
-        self.wake()
+        self._freed(place.row.host_uuid)
         try:
             await mover.ready.wait()
         finally:
             if not mover.ready.is_set():
                 self._movers.remove(mover)
 
+    def _start_one(self, queue: Queue, start: Callable[[Place], None]) -> bool:
+        if self._halt or not self._gate.allowance(queue.wave) or (row := queue.lanes.take()) is None:
+            return False
+        self._gate.let_through(row.uuid)
+        start(Place(queue, row, row.host_uuid))
+        return True
+
+    def _freed(self, host: str | None) -> None:
+        for queue in self._queues.values():
+            queue.lanes.wake(host)
+        self._serve_movers()
+        self.wake()
+
     def _serve_movers(self) -> None:
         for mover in list(self._movers):
-            if self._slots.place_free(mover.row):
-                self._slots.take_place(mover.row)
+            slots = mover.place.queue.slots
+            if slots.place_free(mover.row):
+                slots.take_place(mover.row)
                 mover.place.row = mover.row
                 mover.place.placed = True
                 self._movers.remove(mover)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.engine.admit import WAVE, Kind, Verdict
+from orchestrator.engine.admit import Kind, Verdict
 from orchestrator.engine.resolve import Resolution
 from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.safe import one_line
@@ -37,6 +37,7 @@ class PreviewHost(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     uuid: str
+    name: str | None = None
     vms: int
     worst_case_seconds: float
 
@@ -90,7 +91,12 @@ def make_preview(
         digest=digest(plan_file.text, endpoint, vms),
         totals={"targets": len(vms), **Counter(vm.verdict for vm in vms)},
         hosts=tuple(
-            PreviewHost(uuid=host, vms=count, worst_case_seconds=-(-count // limit) * worst_case_vm_seconds)
+            PreviewHost(
+                uuid=host,
+                name=resolution.host_names.get(host),
+                vms=count,
+                worst_case_seconds=-(-count // limit) * worst_case_vm_seconds,
+            )
             for host, count in per_host.most_common()
         ),
         selectors=resolution.selectors,
@@ -106,7 +112,7 @@ def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
     return PreviewVm(
         uuid=verdict.target.uuid,
         name=row.name if row else None,
-        wave=WAVE,
+        wave=verdict.wave,
         verdict=verdict.kind.value,
         why=verdict.why,
         state=row.state if row else None,

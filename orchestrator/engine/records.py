@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.actions.saved import Saved
-from orchestrator.engine.admit import WAVE, Verdict
+from orchestrator.engine.admit import Verdict
 from orchestrator.engine.preview import Preview, plan_digest
 from orchestrator.engine.resolve import Resolution
 from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import Evidence, RunRecord, VmRecord
+from orchestrator.model.report import Evidence, RunRecord, VmRecord, WaveRecord
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
@@ -43,6 +43,8 @@ class Opening:
     plan_file: Mapping[str, Any] | None
     """What the journal keeps of the plan; None where it has it already."""
     saved: Mapping[str, Saved] = field(default_factory=dict)
+    waves: Sequence[WaveRecord] = ()
+    """What an earlier process knew of the waves' times."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -84,7 +86,7 @@ def first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRec
         type=row.type if row else None,
         host_uuid=row.host_uuid if row else None,
         cluster_uuid=row.cluster_uuid if row else None,
-        wave=WAVE,
+        wave=verdict.wave,
         ha_level=levels.get(verdict.target.uuid),
         outcome=outcome,
         reason=verdict.reason,

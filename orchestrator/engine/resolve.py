@@ -1,13 +1,15 @@
 """A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.errors import NodeUnreachableError, UsageError
 from orchestrator.model.report import Excluded, SelectorCount
+from orchestrator.model.safe import one_line
 from orchestrator.model.target import Seen
 from orchestrator.plan.load import PlanFile, Selected
 
@@ -36,6 +38,12 @@ class Resolution:
     warnings: tuple[str, ...]
     empty_selectors: tuple[str, ...]
     """Selectors of `exclude` and `protect` that matched nothing and do not say that they may."""
+    waves: Mapping[str, str] = field(default_factory=dict)
+    """The wave of each target, by UUID; empty where the plan has none."""
+    host_names: Mapping[str, str] = field(default_factory=dict)
+    """Names of the targets' hosts, as far as this account may read them."""
+    wave_problems: tuple[str, ...] = ()
+    """Targets in two waves, or in none."""
 
 
 async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
@@ -64,6 +72,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
         for uuid, seen in found.items()
         if uuid in excluded
     ]
+    waves, wave_problems = await _waves(plan_file, cloud, {target.uuid: target.seen for target in targets})
     ha_levels = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
     warnings = [str(problem) for problem in plan_file.warnings]
     warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
@@ -77,7 +86,56 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
         ha_levels=dict(ha_levels),
         warnings=tuple(warnings),
         empty_selectors=(*empty, *unprotected),
+        waves=waves,
+        wave_problems=wave_problems,
+        host_names=await _host_names(targets, cloud),
     )
+
+
+async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]:
+    """For a person's eyes alone, so that a node which does not tell them refuses nothing."""
+    uuids = {target.seen.row.host_uuid for target in targets if target.seen is not None}
+    with contextlib.suppress(QueryRefusedError, NodeAwayError):
+        rows = await cloud.hosts([uuid for uuid in uuids if uuid is not None])
+        return {uuid: row.name for uuid, row in rows.items() if row.name is not None}
+    return {}
+
+
+_MOST_NAMED = 10
+
+
+async def _waves(
+    plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Seen | None]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Each target's wave, and what is wrong with that: each must be in exactly one."""
+    waves: dict[str, str] = {}
+    twice: dict[str, list[str]] = {}
+    rest: str | None = None
+    for wave, selected in zip(plan_file.plan.waves, plan_file.waves, strict=True):
+        if selected is None:
+            rest = wave.name
+            continue
+        names, _ = await _names_of(selected, cloud, f"wave {wave.name}", dict(targets))
+        for uuid in names:
+            if uuid in targets and waves.setdefault(uuid, wave.name) != wave.name:
+                twice.setdefault(f"{waves[uuid]} and {wave.name}", []).append(uuid)
+    problems = [
+        f"{len(uuids)} VMs are in both waves {pair} ({_some(uuids, targets)}): let their selectors take different ones"
+        for pair, uuids in twice.items()
+    ]
+    left = [uuid for uuid in targets if uuid not in waves] if plan_file.plan.waves else []
+    if rest is not None:
+        waves |= dict.fromkeys(left, rest)
+    elif left:
+        problems.append(
+            f"{len(left)} VMs are in no wave ({_some(left, targets)}): add a wave without a selector, which takes the rest"
+        )
+    return waves, tuple(problems)
+
+
+def _some(uuids: Sequence[str], targets: Mapping[str, Seen | None]) -> str:
+    names = [(seen.row.name if (seen := targets[uuid]) is not None else None) or uuid for uuid in uuids[:_MOST_NAMED]]
+    return ", ".join(one_line(name, 60) for name in names) + (" and more" if len(uuids) > _MOST_NAMED else "")
 
 
 async def _select(selected: Selected, cloud: Cloud, key: str) -> tuple[dict[str, Seen | None], list[SelectorCount]]:

@@ -13,9 +13,10 @@ from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import StopRules, stop_rules
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts
-from orchestrator.engine.admit import WAVE, admit, guard_problems
+from orchestrator.engine.admit import admit, guard_problems
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.dispatch import Dispatcher, Place
+from orchestrator.engine.course import WAVE, Course, Drop, Order, rules_of, waves_of
+from orchestrator.engine.dispatch import Dispatcher, Place, Queue
 from orchestrator.engine.drive import Drive, Means
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.hosts import read_hosts
@@ -28,6 +29,7 @@ from orchestrator.engine.resolve import resolve
 from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.engine.watch import Watcher
+from orchestrator.engine.waves import Finished, Opened
 from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
@@ -44,6 +46,7 @@ from orchestrator.model.report import (
 )
 from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile
+from orchestrator.plan.model import Limits
 
 _TOGETHER = 500
 """VMs that are verified or written in one go."""
@@ -67,11 +70,13 @@ async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool, terminal: 
     endpoint = resolution.facts.endpoint
     verdicts = admit(resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint))
     problems = guard_problems(plan, resolution, verdicts, strict=strict, terminal=terminal)
-    rules = stop_rules(plan.stop, plan.limits.node_outage.total_seconds())
-    worst = rules.timeout_of(rules.type) + rules.margin_seconds
-    if rules.fallback_on:
-        worst += rules.cold_seconds + rules.margin_seconds
+    worst = max(map(_worst_seconds, rules_of(plan).values()))
     return Prepared(plan_file, resolution, verdicts, make_preview(plan_file, resolution, verdicts, problems, worst))
+
+
+def _worst_seconds(rules: StopRules) -> float:
+    worst = rules.timeout_of(rules.type) + rules.margin_seconds
+    return worst + (rules.cold_seconds + rules.margin_seconds if rules.fallback_on else 0.0)
 
 
 async def node_facts(cloud: Cloud) -> NodeFacts:
@@ -134,12 +139,18 @@ class Run:
             lambda: self._stop_sending(Reason.NODE),
         )
         limits = self._plan.limits
-        self._slots = Slots(SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage))
-        self._lanes = Lanes(self._slots)
-        self._dispatcher = Dispatcher(self._lanes, self._slots, self._halt)
+        slots = Slots(_slot_limits(limits))
+        self._queues: dict[str, Queue] = {}
+        for name, wave in waves_of(self._plan).items():
+            within = Slots(_slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
+            self._queues[name] = Queue(name, within, Lanes(within))
+        self._rules_of = rules_of(self._plan)
+        self._course = Course(self._plan, opening.records, opening.rows)
+        self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
+        self._waves = {wave.name: wave for wave in opening.waves}
         self._records: dict[str, VmRecord] = {}
         self._saved = dict(opening.saved)
-        self._under_way: list[VmRow] = []
+        self._under_way: list[tuple[str, VmRow]] = []
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._at_node: set[str] = set()
         self._last_stop_at = self._clock.now()
@@ -234,11 +245,12 @@ class Run:
         self._clock.learn_node(opening.clock_ahead_seconds)
         records = {record.uuid: record for record in opening.records}
         for uuid, row in opening.rows.items():
+            wave = records[uuid].wave or WAVE
             if uuid in opening.saved:
-                self._under_way.append(row)
+                self._under_way.append((wave, row))
             else:
-                self._lanes.add(row)
-        self._at_node = {row.uuid for row in self._under_way if self._saved[row.uuid].undecided}
+                self._queues[wave].lanes.add(row)
+        self._at_node = {row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided}
         counts = {"targets": len(records), "to_stop": len(opening.rows)}
         # They are in the journal; a run of many thousands keeps no inventories in memory.
         self._records = {uuid: _slim(record) for uuid, record in records.items()}
@@ -252,6 +264,7 @@ class Run:
             await self._journal.carry_on(self._record)
             self._last_stop_at = self._ended_last()
             self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
+        await self._obey(self._course.begin())
 
     def _ended_last(self) -> float:
         """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""
@@ -277,25 +290,61 @@ class Run:
         pace = self._plan.limits.requests_per_second
         watcher = Watcher(self._cloud, self._outage, tasks, self._clock, scale=scale, requests_per_second=pace)
         tasks.start_soon(watcher.work)
-        means = Means(
-            self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,
-            self._halt, self._clock, self._rules, self._plan.stop, self._tell,
-        )  # fmt: skip
+        means = {
+            name: Means(
+                self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,
+                self._halt, self._clock, self._rules_of[name], self._plan.stop_of(wave), self._tell,
+            )
+            for name, wave in waves_of(self._plan).items()
+        }  # fmt: skip
         async with anyio.create_task_group() as flights:
 
             def start(place: Place) -> None:
-                flights.start_soon(self._stop_one, means, place)
+                flights.start_soon(self._stop_one, means[place.queue.wave], place)
 
             left = await self._dispatcher.run(start, self._under_way)
         # Only now: whoever leaves before, or is killed, leaves them to be carried on.
+        if self._halt.reason is not None:
+            await self._never_reached([row.uuid for row in left], self._halt.reason)
+
+    async def _never_reached(self, uuids: Sequence[str], reason: Reason) -> None:
         evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
         changes = {
             "outcome": Outcome.NOT_REACHED,
-            "reason": self._halt.reason,
+            "reason": reason,
             "evidence": evidence,
             "finished_at": self._clock.wall(),
         }
-        await self._settle_all([self._records[row.uuid].model_copy(update=changes) for row in left])
+        await self._settle_all([self._records[uuid].model_copy(update=changes) for uuid in uuids])
+
+    async def _obey(self, orders: Sequence[Order]) -> None:
+        """What waves and budgets say; an outcome is durable before it opens a wave."""
+        for order in orders:
+            match order:
+                case Drop(reason=reason, vms=vms, stop=stop):
+                    self._dispatcher.drop(frozenset(vms))
+                    if stop is not None:
+                        kind, scope, count, limit = stop
+                        self._stops.append(
+                            StopRecord(kind=kind, scope=scope, at=self._clock.wall(), count=count, limit=limit)
+                        )
+                        data = {"kind": kind, "scope": scope, "count": count, "limit": limit, "vms": len(vms)}
+                        self._tell("budget.crossed", None, data)
+                    await self._never_reached(vms, reason)
+                case Opened(wave=name):
+                    self._note_wave(name, "started_at")
+                    self._tell("wave.opened", None, {"wave": name})
+                case Finished(wave=name):
+                    self._note_wave(name, "finished_at")
+                    self._tell("wave.finished", None, {"wave": name})
+        self._dispatcher.wake()
+
+    def _note_wave(self, name: str, what: str) -> None:
+        """When a wave was opened, or came to its end; the first time stands."""
+        wave = self._waves.get(name) or WaveRecord(name=name, started_at=None, finished_at=None, totals={})
+        if getattr(wave, what) is None:
+            wave = wave.model_copy(update={what: self._clock.wall()})
+        self._waves[name] = wave
 
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid
@@ -310,6 +359,8 @@ class Run:
             if state.sent:
                 self._last_stop_at = self._clock.now()
             await self._settle(record)
+            if self._journal_error is None:
+                await self._obey(self._course.ended(record))
         except JournalWriteError as error:
             self._lose_journal(error)
         finally:
@@ -368,7 +419,9 @@ class Run:
             unread += len(part) - len(seen)
             await self._settle_all(
                 [
-                    verified(record, seen[record.uuid], self._states.get(record.uuid), self._rules, at)
+                    verified(
+                        record, seen[record.uuid], self._states.get(record.uuid), self._rules_of[record.wave or WAVE], at
+                    )
                     for record in part
                     if record.uuid in seen
                 ]
@@ -388,6 +441,9 @@ class Run:
         hosts, warning = await read_hosts(cloud, self._records.values(), excluded)
         if warning is not None:
             self._warn(warning)
+        # A host's budget was crossed under its UUID; by now its name is known.
+        names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
+        self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
         counts = Counter(record.outcome for record in self._records.values())
         status, ended_by, code = self._ending(counts)
         finished = self._clock.wall()
@@ -400,23 +456,48 @@ class Run:
                 "stops": tuple(self._stops),
             }
         )
-        totals = totals_of(self._records.values())
-        wave = WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)
-        await self._journal.finish(self._record, hosts, [wave])
+        await self._journal.finish(self._record, hosts, self._wave_records(finished))
         self._tell("run.finished", None, {"status": status, "exit_code": code})
         return self._journal.report(self._record.id)
+
+    def _wave_records(self, finished: str) -> list[WaveRecord]:
+        """Every wave with its totals; the one of a plan without waves has the run's own times."""
+        if not self._plan.waves:
+            totals = totals_of(self._records.values())
+            return [WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)]
+        none = WaveRecord(name="", started_at=None, finished_at=None, totals={})
+        members: dict[str, list[VmRecord]] = {name: [] for name in self._queues}
+        for record in self._records.values():
+            members[record.wave or WAVE].append(record)
+        return [
+            self._waves.get(name, none).model_copy(update={"name": name, "totals": totals_of(members[name])})
+            for name in self._queues
+        ]
 
     def _ending(self, counts: Counter[Outcome | None]) -> tuple[RunStatus, EndedBy | None, int]:
         if self.left:
             return "interrupted", "operator", 130
         if counts[Outcome.NOT_REACHED]:
             reasons = {record.reason for record in self._records.values() if record.outcome is Outcome.NOT_REACHED}
-            ended_by: EndedBy = next((word for word, reason in _ENDED_BY.items() if reason in reasons), "operator")
+            ended_by: EndedBy = next((word for reason, word in _ENDED_BY.items() if reason in reasons), "operator")
             return "stopped_early", ended_by, 4
         return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
 
 
-_ENDED_BY: dict[EndedBy, Reason] = {"node": Reason.NODE, "journal": Reason.JOURNAL, "operator": Reason.OPERATOR}
+_ENDED_BY: dict[Reason, EndedBy] = {
+    Reason.NODE: "node",
+    Reason.JOURNAL: "journal",
+    Reason.OPERATOR: "operator",
+    Reason.BUDGET: "budget",
+    Reason.RAMP: "ramp",
+    Reason.HOST_BUDGET: "budget",
+    Reason.WAVE: "budget",
+}
+"""What a run is said to be ended by, for the first of these reasons that some VM was not reached for."""
+
+
+def _slot_limits(limits: Limits) -> SlotLimits:
+    return SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
 
 
 async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:

@@ -7,6 +7,7 @@ stamped, and stale ones are thrown away when they come up.
 
 import heapq
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from orchestrator.model.target import VmRow
@@ -28,10 +29,14 @@ class SlotLimits:
 
 
 class Slots:
-    """Counts what is in flight. A VM without a host counts on none."""
+    """Counts what is in flight. A VM without a host counts on none.
 
-    def __init__(self, limits: SlotLimits) -> None:
+    `within`: what is counted here counts there as well, and must find room there: a wave's slots lie within the run's.
+    """
+
+    def __init__(self, limits: SlotLimits, within: "Slots | None" = None) -> None:
         self.limits = limits
+        self._within = within
         self.total = 0
         self.hosts: Counter[str] = Counter()
         self.clusters: Counter[str] = Counter()
@@ -39,13 +44,16 @@ class Slots:
 
     def host_free(self, host: str | None) -> bool:
         """Is there a slot on this host?"""
+        if self._within is not None and not self._within.host_free(host):
+            return False
         return host is None or self.hosts[host] < self.limits.per_host
 
     def place_free(self, row: VmRow) -> bool:
         """Is there a slot everywhere this VM counts, the total left aside?"""
         limits = self.limits
         return (
-            self.host_free(row.host_uuid)
+            (self._within is None or self._within.place_free(row))
+            and self.host_free(row.host_uuid)
             and (
                 limits.per_cluster is None
                 or row.cluster_uuid is None
@@ -60,7 +68,18 @@ class Slots:
     @property
     def free(self) -> bool:
         """Is there a slot in all?"""
-        return self.total < self.limits.total
+        return self.total < self.limits.total and (self._within is None or self._within.free)
+
+    def take(self, row: VmRow) -> None:
+        """It is in flight from now on, and counts everywhere it should."""
+        self.count(1)
+        self.take_place(row)
+
+    def count(self, sign: int) -> None:
+        """One more in flight, or with -1 one less, wherever it is."""
+        self.total += sign
+        if self._within is not None:
+            self._within.count(sign)
 
     def take_place(self, row: VmRow, sign: int = 1) -> None:
         """Count it on host, cluster and storages; `sign` -1 gives the slots back."""
@@ -70,6 +89,8 @@ class Slots:
             self.clusters[row.cluster_uuid] += sign
         for storage in row.storages:
             self.storages[storage] += sign
+        if self._within is not None:
+            self._within.take_place(row, sign)
 
 
 @dataclass(slots=True)
@@ -117,8 +138,7 @@ class Lanes:
         for host in passed_over:
             self._key(host)
         if row is not None:
-            self._slots.total += 1
-            self._slots.take_place(row)
+            self._slots.take(row)
             self._waiting -= 1
         return row
 
@@ -147,6 +167,13 @@ class Lanes:
             lane.queue.clear()
         self._waiting = 0
         return left
+
+    def drop(self, uuids: Collection[str]) -> None:
+        """These out of the queues, where they wait there."""
+        for lane in self._lanes.values():
+            kept = [row for row in lane.queue if row.uuid not in uuids]
+            self._waiting -= len(lane.queue) - len(kept)
+            lane.queue = deque(kept)
 
     def _first_that_fits(self, lane: _Lane) -> VmRow | None:
         for place, row in enumerate(lane.queue):

@@ -33,7 +33,7 @@ def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: boo
     return listen
 
 
-_WARN = frozenset({"node.away", "run.halted", "run.verification_failed"})
+_WARN = frozenset({"budget.crossed", "node.away", "run.halted", "run.verification_failed"})
 
 
 def _escape(_: Any, __: str, fields: Any) -> Any:

@@ -9,6 +9,7 @@ from orchestrator.model.outcome import GOOD, Outcome
 from orchestrator.model.safe import one_line
 
 _EVERY_SECONDS = 5.0
+_ONLY_WAVE = "all"
 
 
 class Progress:
@@ -49,6 +50,13 @@ class Progress:
                     f"nothing more is sent ({data['reason']}); jobs that go on at the node: {data['jobs']}, "
                     "watched to their end; Ctrl-C again leaves at once"
                 )
+            case "wave.opened":
+                if data["wave"] != _ONLY_WAVE:
+                    self._write(f"wave {one_line(data['wave'])} is open")
+            case "budget.crossed":
+                count = f"{data['count']}, more than {data['limit']}"
+                what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
+                self._write(f"{what}; {data['vms']} VMs are not reached for it")
             case "run.verifying":
                 self._count(event, force=True)
                 self._write(f"verification of {data['vms']} VMs in {data['in_seconds']:g} s")

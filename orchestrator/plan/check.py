@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.plan import rules
-from orchestrator.plan.explain import SECTIONS, dotted, explain, found
-from orchestrator.plan.model import Guard, Plan, ReportOptions, Selection, StopOptions
+from orchestrator.plan.check_waves import WrongKeys, check_waves
+from orchestrator.plan.explain import dotted, explain, found, section_at
+from orchestrator.plan.model import Guard, Plan, ReportOptions, Selection, StopOptions, WaveLimits, Window
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar, located
 
-LATER: frozenset[Path] = frozenset({("waves",), ("budget",), ("window",), ("limits", "ramp")})
+LATER: frozenset[Path] = frozenset({("window",)})
 """Keys of the contract that this version refuses, rather than ignores."""
 
 _PLACED = {"placed": True}
@@ -46,16 +47,18 @@ def check_plan(root: Node, known: list[tuple[Place | None, str]]) -> Checked:
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             path = detail["loc"]
-            if any(path[: len(wrong)] == wrong for wrong in bad) or _only_follows(detail["type"], path, checked.places):
+            if _refused(path, bad) or _only_follows(detail["type"], path, checked.places):
                 continue
             bad.add(path)
             problem = explain(detail, checked.places)
             if problem[0] not in told or detail["type"] in ("missing", "extra_forbidden"):
                 checked.problems.append(problem)
-    for section in SECTIONS:
-        node = checked.places[section].node if section in checked.places else None
-        if isinstance(node, Mapping):
-            checked.problems.extend(_breaches(section, node, bad))
+    wrong = _wrong_keys(bad)
+    for section, spot in checked.places.items():
+        if isinstance(spot.node, Mapping) and section_at(section) and not _refused(section, bad):
+            checked.problems.extend(_breaches(section, spot.node, wrong.get(section, set()), checked.places))
+    if ("waves",) not in bad:
+        checked.problems.extend(check_waves(data, wrong, checked.places))
     if not checked.problems:
         checked.plan = plan
     return checked
@@ -85,6 +88,11 @@ def _misplaced(places: dict[Path, Located]) -> Iterator[tuple[Path, tuple[Place,
             )
 
 
+def _refused(path: Path, bad: set[Path]) -> bool:
+    """Whether the value, or one that it stands in, is refused already."""
+    return any(path[:length] in bad for length in range(len(path) + 1))
+
+
 def _only_follows(kind: str, path: Path, places: dict[Path, Located]) -> bool:
     """Whether a list is only called too short because its items are wrong, which is told of each."""
     if kind != "too_short":
@@ -108,31 +116,52 @@ def _data(node: Node, path: Path) -> Any:
             return node.value
 
 
-def _breaches(section: Path, node: Mapping, bad: set[Path]) -> Iterator[tuple[Place, str]]:
-    """The broken rules of one section, looked for among the keys whose values are sound."""
+def _wrong_keys(bad: set[Path]) -> WrongKeys:
+    """The refused values by each list and mapping that they stand in."""
+    wrong: WrongKeys = {}
+    for path in bad:
+        for length, step in enumerate(path):
+            wrong.setdefault(path[:length], set()).add(step)
+    return wrong
+
+
+def _breaches(
+    section: Path, node: Mapping, wrong: set[str | int], places: dict[Path, Located]
+) -> Iterator[tuple[Place, str]]:
+    """The broken rules of one section, looked for among the keys whose values are sound: not in `wrong`."""
     written = {entry.key: entry for entry in node.entries}
-    wrong = {path[len(section)] for path in bad if path[: len(section)] == section and len(path) > len(section)}
-    model = SECTIONS[section]
+    model = section_at(section)
+    assert model is not None, "only the mappings of a plan are judged"
     sound = {
         key: _data(entry.node, (*section, key))
         for key, entry in written.items()
-        if key not in wrong and key in model.model_fields and (*section, key) not in SECTIONS
+        if key not in wrong and key in model.model_fields and section_at((*section, key)) is None
     }
     if model is Selection and wrong:
         return
     for breach in _broken(model, sound):
         if wrong.isdisjoint(breach.keys):
             key = next((key for key in breach.keys if key in written), None)
-            place = written[key].place if key else node.place
-            yield place, f"`{dotted((*section, key) if key else section)}`: {breach.message}"
+            path = section if key is None else (*section, key)
+            if breach.index is not None:
+                path = (*path, breach.index)
+            place = places[path].node.place if key is None or breach.index is not None else places[path].key_place
+            yield place, f"`{dotted(path)}`: {breach.message}"
 
 
 def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Breach]:
-    if model not in (StopOptions, Guard, ReportOptions, Selection):
+    """The broken rules of one section by itself; those of a wave's `stop` depend on the plan's."""
+    if not issubclass(model, StopOptions | Guard | ReportOptions | Selection | WaveLimits | Window):
+        return
+    if any(field.is_required() and key not in sound for key, field in model.model_fields.items()):
         return
     match model.model_validate(sound, context=_PLACED):
         case StopOptions() as stop:
             yield from rules.stop_breaches(stop)
+        case WaveLimits() as limits:
+            yield from rules.limits_breaches(limits)
+        case Window() as window:
+            yield from rules.window_breaches(window)
         case Guard() as guard:
             yield from rules.guard_breaches(guard)
         case ReportOptions() as report:

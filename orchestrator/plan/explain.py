@@ -7,7 +7,21 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from orchestrator.plan.conditions import OPERATORS, ConditionError
-from orchestrator.plan.model import Guard, Limits, Plan, ReportOptions, Selection, StopOptions, Verify
+from orchestrator.plan.model import (
+    Budget,
+    Guard,
+    Limits,
+    Plan,
+    ReportOptions,
+    Selection,
+    StopOptions,
+    Verify,
+    Wave,
+    WaveBudget,
+    WaveLimits,
+    WaveStop,
+    Window,
+)
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar
 from orchestrator.plan.wording import closest, listed, shown, visible
 
@@ -21,8 +35,19 @@ SECTIONS: dict[Path, type[BaseModel]] = {
     ("guard", "protect"): Selection,
     ("verify",): Verify,
     ("report",): ReportOptions,
+    ("budget",): Budget,
+    ("window",): Window,
+    ("waves", 0): Wave,
+    ("waves", 0, "stop"): WaveStop,
+    ("waves", 0, "limits"): WaveLimits,
+    ("waves", 0, "budget"): WaveBudget,
 }
-"""The model behind each mapping of a plan."""
+"""The model behind each mapping of a plan; 0 stands for every entry of a list."""
+
+
+def section_at(path: Path) -> type[BaseModel] | None:
+    """The model of the mapping at a path, or None where the plan has none there."""
+    return SECTIONS.get(tuple(0 if isinstance(step, int) else step for step in path))
 
 
 def explain(error: ErrorDetails, places: dict[Path, Located]) -> tuple[Place, str]:
@@ -89,11 +114,11 @@ def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
         case "tuple_type":
             group = isinstance(node, Scalar) and path[-2:-1] == ("where",)
             shape = "a group in brackets of its own is expected" if group else "a list is expected"
-            shape += f': ["{visible(node.text)}"]' if isinstance(node, Scalar) and node.text else ""
+            quote = "" if path[-1:] == ("ramp",) else '"'
+            shape += f": [{quote}{visible(node.text)}{quote}]" if isinstance(node, Scalar) and node.text else ""
             return f"{found(node)}; {shape}"
         case "too_short":
-            thing = "a condition" if isinstance(path[-1], int) else "a group of conditions"
-            return f"found an empty list; {thing} like `cluster.name=rack-12` is expected"
+            return f"found an empty list; {_first_item(path)} is expected"
         case "greater_than_equal":
             return f"{found(node)}; it must be at least {context['ge']}"
         case "less_than_equal":
@@ -104,6 +129,19 @@ def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
             return f"{found(node)}; {error['msg']}"
 
 
+def _first_item(path: Path) -> str:
+    """What a list that must not be empty begins with."""
+    match path[-1]:
+        case "waves":
+            return "a wave like `{name: app}`"
+        case "ramp":
+            return "a step like `1` or `5%`"
+        case int():
+            return "a condition like `cluster.name=rack-12`"
+        case _:
+            return "a group of conditions like `cluster.name=rack-12`"
+
+
 def _enumeration(node: Node, words: list[str]) -> str:
     better = closest(node.text, words) if isinstance(node, Scalar) else None
     hint = f"did you mean `{better}`? " if better else ""
@@ -112,16 +150,29 @@ def _enumeration(node: Node, words: list[str]) -> str:
 
 def _unknown_key(path: Path) -> str:
     key = str(path[-1])
-    known = list(SECTIONS[path[:-1]].model_fields) if path[:-1] in SECTIONS else []
+    model = section_at(path[:-1])
+    known = list(model.model_fields) if model is not None else []
     if key == "<<":
         return "found the merge key `<<`, which YAML 1.2 does not have; write the keys out"
     better = closest(key, known)
     if better:
         return f"unknown key {shown(key)}; did you mean `{better}`?"
-    home = next((section for section, model in SECTIONS.items() if section and key in model.model_fields), None)
+    home = _home(key, path[:-1])
     if home:
         return f"unknown key {shown(key)} here; it belongs under `{dotted(home)}`"
     return f"unknown key {shown(key)}; known here: {', '.join(known)}"
+
+
+def _home(key: str, here: Path) -> Path | None:
+    """The section that knows the key: one inside the wave where it stands, or else the first of the plan."""
+    if here[:1] == ("waves",) and len(here) == 2:
+        for name in ("stop", "limits", "budget"):
+            model = section_at((*here, name))
+            if model is not None and key in model.model_fields:
+                return (*here, name)
+    spared = ("targets",) if key == "may_be_empty" else ()  # the model of targets has the key, but targets do not take it
+    of_plan = ((path, model) for path, model in SECTIONS.items() if path and path[0] != "waves" and path != spared)
+    return next((path for path, model in of_plan if key in model.model_fields), None)
 
 
 def _split_hint(error: ErrorDetails, node: Node, path: Path, places: dict[Path, Located]) -> str:

@@ -4,14 +4,25 @@ Every check raises ValueError with the whole message: what was found and what wo
 """
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
+from orchestrator.plan import moments, quantities
 from orchestrator.plan.conditions import parse_condition
 from orchestrator.plan.durations import LONGEST, PATTERN, format_duration, parse_duration
+from orchestrator.plan.quantities import MOST, Quantity, parse_quantity
 from orchestrator.plan.uuids import normalise_uuid
 from orchestrator.plan.wording import shown
 
@@ -109,8 +120,37 @@ def _expect(value: object) -> object:
     return Expect(min=low, max=high)
 
 
-MOST = 1_000_000
-"""The largest count a plan may name. No node holds as many VMs, so more is a slip of the keyboard."""
+def _moment(value: object) -> datetime:
+    match value:
+        case datetime():
+            return moments.checked_moment(value)
+        case str():
+            return moments.parse_moment(value)
+        case _:
+            raise ValueError("a date and time with its offset is expected: `2026-11-28T22:00:00+08:00`")
+
+
+def _ramp_step(value: object) -> Quantity:
+    step = parse_quantity(value)
+    if not step.number:
+        raise ValueError(f"found {step}; a step lets more than none through: write `1` or more, or a share like `5%`")
+    return step
+
+
+def _no_share(value: object) -> object:
+    if isinstance(value, str) and "%" in value:
+        raise ValueError(f"found {shown(value)}, a share; only a count is taken here: write a whole number like `3`")
+    return value
+
+
+def _written(quantity: Quantity) -> int | str:
+    return str(quantity) if quantity.is_share else int(quantity.number)
+
+
+def _quantity_schema(least: int) -> WithJsonSchema:
+    share: dict[str, object] = {"type": "string", "pattern": quantities.PATTERN, "examples": ["5%"]}
+    return WithJsonSchema({"anyOf": [{"type": "integer", "minimum": least, "maximum": MOST}, share]})
+
 
 Version = Annotated[Literal[1], BeforeValidator(_one)]
 Duration = Annotated[
@@ -120,6 +160,27 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["90s", "5m", "1h30m"]}),
 ]
 Count = Annotated[int, Field(ge=1, le=MOST)]
+Tally = Annotated[int, Field(ge=0, le=MOST), BeforeValidator(_no_share)]
+Allowance = Annotated[
+    Quantity,
+    PlainValidator(parse_quantity),
+    PlainSerializer(_written, when_used="json"),
+    _quantity_schema(0),
+]
+RampStep = Annotated[
+    Quantity,
+    PlainValidator(_ramp_step),
+    PlainSerializer(_written, when_used="json"),
+    _quantity_schema(1),
+]
+Moment = Annotated[
+    datetime,
+    PlainValidator(_moment),
+    PlainSerializer(datetime.isoformat, return_type=str, when_used="json"),
+    WithJsonSchema(
+        {"type": "string", "format": "date-time", "pattern": moments.PATTERN, "examples": ["2026-11-28T22:00:00+08:00"]}
+    ),
+]
 Rate = Annotated[float, Field(ge=0.01, le=100_000)]
 Line = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
 Prose = Annotated[str, AfterValidator(_prose)]

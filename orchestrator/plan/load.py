@@ -1,17 +1,22 @@
 """A plan file, and the UUID files it names, read and judged. The only module of this package that reads files."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import PlanError, Problem
+from orchestrator.plan import check
 from orchestrator.plan.check import Checked, check_plan
+from orchestrator.plan.explain import dotted
 from orchestrator.plan.json_tree import parse_json
-from orchestrator.plan.model import Plan, Selection
+from orchestrator.plan.model import Plan, Selection, Wave
+from orchestrator.plan.order import overlap_message, taken_twice
 from orchestrator.plan.selected import Selected
 from orchestrator.plan.tree import Lines, Listing, Parsed, Place, Scalar
 from orchestrator.plan.tree import Path as TreePath
 from orchestrator.plan.uuid_files import UuidList, parse_uuid_file
+from orchestrator.plan.uuids import normalise_uuid
 from orchestrator.plan.warn import plan_warnings
 from orchestrator.plan.wording import shown
 from orchestrator.plan.yaml_tree import parse_yaml
@@ -31,7 +36,8 @@ class PlanFile:
     """A plan that has no problems, as read.
 
     `text` is the exact text of the file, a byte order mark included, so that it can be kept and read again.
-    `exclude` and `protect` are None where the plan has none. `warnings` are refused by `--strict`.
+    `exclude` and `protect` are None where the plan has none. `waves` are in the plan's order, each None where the wave
+    has no selector; empty without waves. `warnings` are refused by `--strict`.
     """
 
     path: Path
@@ -41,6 +47,7 @@ class PlanFile:
     exclude: Selected | None
     protect: Selected | None
     warnings: tuple[Problem, ...]
+    waves: tuple[Selected | None, ...] = ()
 
 
 def load_plan(path: str | Path) -> PlanFile:
@@ -66,8 +73,9 @@ def plan_from_text(text: str, *, name: str, folder: Path, json: bool = False, re
     checked = Checked(problems=parsed.problems) if parsed.root is None else check_plan(parsed.root, parsed.problems)
     files = _UuidFiles(name, folder)
     if read_uuid_files:
-        for selection in _SELECTIONS:
+        for selection in (*_SELECTIONS, *_wave_paths(checked)):
             files.read_all(selection, checked)
+    checked.problems += files.overlaps(checked)
     # Places come from a set of rules each with its own order: sorting makes one list, as a reader goes down the file.
     at_top = Place(0, 0)
     ordered = sorted(dict.fromkeys(checked.problems), key=lambda problem: (problem[0] or at_top, problem[1]))
@@ -82,10 +90,13 @@ def plan_from_text(text: str, *, name: str, folder: Path, json: bool = False, re
         path=Path(name),
         text=text,
         plan=plan,
-        targets=files.selected(("targets",), checked),
-        exclude=files.selected(("exclude",), checked) if plan.exclude else None,
-        protect=files.selected(("guard", "protect"), checked) if plan.guard.protect else None,
+        targets=files.selected(("targets",), plan.targets),
+        exclude=files.selected(("exclude",), plan.exclude) if plan.exclude else None,
+        protect=files.selected(("guard", "protect"), plan.guard.protect) if plan.guard.protect else None,
         warnings=(*warnings, *dict.fromkeys(files.warnings)),
+        waves=tuple(
+            None if wave.takes_the_rest else files.selected(("waves", index), wave) for index, wave in enumerate(plan.waves)
+        ),
     )
 
 
@@ -131,24 +142,50 @@ class _UuidFiles:
         self.problems += [_problem(str(path), where, message) for where, message in listed.problems]
         self.warnings += [_problem(str(path), where, message) for where, message in listed.warnings]
 
-    def selected(self, path: TreePath, checked: Checked) -> Selected:
-        """The selection with its files' UUIDs; of a plan without problems."""
-        assert checked.plan is not None, "only a plan without problems is selected from"
-        selections: dict[TreePath, Selection | None] = {
-            ("targets",): checked.plan.targets,
-            ("exclude",): checked.plan.exclude,
-            ("guard", "protect"): checked.plan.guard.protect,
-        }
-        selection = selections[path]
-        assert selection is not None, "the caller asks for written selections only"
+    def overlaps(self, checked: Checked) -> Iterator[tuple[Place, str]]:
+        """UUIDs, written out or in files, that more than one wave names."""
+        named: list[tuple[int, TreePath, list[str]]] = []
+        for path in _wave_paths(checked):
+            for key in ("uuids", "uuid_files"):
+                spot = checked.places.get((*path, key))
+                items = spot.node.items if spot is not None and isinstance(spot.node, Listing) else []
+                named += [
+                    (int(path[1]), (*path, key, at), self._uuids(key, item))
+                    for at, item in enumerate(items)
+                    if isinstance(item, Scalar)
+                ]
+        for entry, owner, uuid, count in taken_twice(named):
+            called = checked.places.get(("waves", owner, "name"))
+            name = called.node.text if called is not None and isinstance(called.node, Scalar) else str(owner + 1)
+            yield checked.places[entry].node.place, f"`{dotted(entry)}`: {overlap_message(uuid, count, name)}"
+
+    def _uuids(self, key: str, item: Scalar) -> list[str]:
+        """What an entry of `uuids` or `uuid_files` names; nothing where it is wrong, which is told elsewhere."""
+        if key == "uuid_files":
+            return self._lists[item.text].uuids if item.text in self._lists else []
+        try:
+            return [normalise_uuid(item.text)]
+        except ValueError:
+            return []
+
+    def selected(self, path: TreePath, selection: Selection | Wave) -> Selected:
+        """The selection with its files' UUIDs; of a plan without problems. Those of a wave pick among the targets."""
         sources = [("uuids", tuple(dict.fromkeys(selection.uuids)))] if selection.uuids else []
         sources += [(name, tuple(self._lists[name].uuids)) for name in self._names.get(path, [])]
         return Selected(
             uuids=tuple(dict.fromkeys(uuid for _, uuids in sources for uuid in uuids)),
             where=selection.where,
-            may_be_empty=selection.may_be_empty,
+            may_be_empty=isinstance(selection, Selection) and selection.may_be_empty,
             sources=tuple(sources),
         )
+
+
+def _wave_paths(checked: Checked) -> list[TreePath]:
+    """Where the waves of a plan are, unless this version refuses them."""
+    spot = checked.places.get(("waves",))
+    if ("waves",) in check.LATER or spot is None or not isinstance(spot.node, Listing):
+        return []
+    return [("waves", index) for index in range(len(spot.node.items))]
 
 
 def _parse(content: str, *, json: bool) -> Parsed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.plan.durations import format_duration
 
 if TYPE_CHECKING:
-    from orchestrator.plan.sections import Guard, ReportOptions, Selection, StopOptions
+    from orchestrator.plan.sections import Guard, ReportOptions, Selection, WaveLimits, WaveStop, Window
 
 GRACE_OVER_POWER_CUT = 1.25
 """How much longer than the node's own power cut we must wait at least: less would give up on every slow guest."""
@@ -16,13 +16,17 @@ GRACE_OVER_POWER_CUT = 1.25
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One broken rule. `keys` are the keys at fault, the first that is written counts; empty means the section."""
+    """One broken rule. `keys` are the keys at fault, the first that is written counts; empty means the section.
+
+    `index` is the entry at fault where the key holds a list, None where it is the key.
+    """
 
     keys: tuple[str, ...]
     message: str
+    index: int | None = None
 
 
-def stop_breaches(stop: "StopOptions") -> Iterator[Breach]:
+def stop_breaches(stop: "WaveStop") -> Iterator[Breach]:
     """What is wrong between the keys of `stop`."""
     for key in ("grace_timeout", "cold_timeout", "power_cut_after"):
         if not getattr(stop, key):
@@ -44,6 +48,34 @@ def stop_breaches(stop: "StopOptions") -> Iterator[Breach]:
         )
     if len(set(stop.fallback_on)) < len(stop.fallback_on):
         yield Breach(("fallback_on",), "an entry is written twice; write each once")
+
+
+def limits_breaches(limits: "WaveLimits") -> Iterator[Breach]:
+    """What is wrong between the steps of a ramp. A count and a share are compared when the number of VMs is known."""
+    for is_share in (False, True):
+        highest = None
+        for index, step in enumerate(limits.ramp):
+            if step.is_share is not is_share:
+                continue
+            if highest is not None and step.number < highest.number:
+                message = f"found {step} after {highest}; a step includes those before it, so write at least `{highest}`"
+                yield Breach(("ramp",), message, index)
+            else:
+                highest = step
+
+
+def window_breaches(window: "Window") -> Iterator[Breach]:
+    """What is wrong between the keys of `window`."""
+    if window.start is None:
+        return
+    length = window.end - window.start
+    if length <= timedelta(0):
+        yield Breach(("end",), "the window ends before it begins; write a time later than `start`, or mend the offsets")
+    elif window.reserve >= length:
+        yield Breach(
+            ("reserve",),
+            f"found {format_duration(window.reserve)}, as long as the whole window, so nothing would be started; write less",
+        )
 
 
 def guard_breaches(guard: "Guard") -> Iterator[Breach]:

@@ -5,15 +5,20 @@ between keys.
 """
 
 import copy
+import json
+import re
 from datetime import timedelta
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from orchestrator.plan import check
 from orchestrator.plan.durations import format_duration
 from orchestrator.plan.model import Plan
+from orchestrator.plan.tree import Path
 
+_DEFINITION = "#/$defs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -37,12 +42,39 @@ def plan_schema() -> dict[str, object]:
     schema: dict[str, Any] = Plan.model_json_schema(schema_generator=_PlanSchema)
     _polish(schema)
     definitions = schema["$defs"]
+    for name in ("WaveStop", "WaveLimits", "WaveBudget"):
+        for value in definitions[name]["properties"].values():
+            value.pop("default", None)  # what a wave leaves out is as the plan's, whatever the default
     definitions["Selection"]["anyOf"] = [{"required": [key]} for key in ("uuids", "uuid_files", "where")]
     targets = copy.deepcopy(definitions["Selection"])
     del targets["properties"]["may_be_empty"]
     definitions["Targets"] = targets | {"title": "Targets"}
     schema["properties"]["targets"]["$ref"] = "#/$defs/Targets"
+    for path in check.LATER:
+        _remove(schema, path)
+    _prune(schema)
     return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
+
+
+def _remove(schema: dict[str, Any], path: Path) -> None:
+    """Take out a key that this version refuses."""
+    node = schema
+    for key in path[:-1]:
+        node = schema["$defs"][node["properties"][key]["$ref"].removeprefix(_DEFINITION)]
+    node["properties"].pop(path[-1], None)
+
+
+def _prune(schema: dict[str, Any]) -> None:
+    """Take out definitions that nothing refers to any more."""
+    definitions = schema.pop("$defs")
+    used: dict[str, Any] = {}
+    waiting = [schema]
+    while waiting:
+        for reference in re.findall(rf'"{re.escape(_DEFINITION)}(\w+)"', json.dumps(waiting.pop())):
+            if reference not in used:
+                used[reference] = definitions[reference]
+                waiting.append(definitions[reference])
+    schema["$defs"] = {name: used[name] for name in definitions if name in used}
 
 
 def _polish(node: Any) -> None:

@@ -9,16 +9,20 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.plan import rules
 from orchestrator.plan.fields import (
+    Allowance,
     Count,
     Duration,
     Endpoint,
     ExpectedTargets,
     Group,
     Line,
+    Moment,
+    RampStep,
     Rate,
     Section,
     SystemTag,
     Tag,
+    Tally,
     Uuid,
 )
 
@@ -26,6 +30,7 @@ StopType = Literal["grace", "cold"]
 Fallback = Literal["cold", "none"]
 FallbackReason = Literal["timeout", "error"]
 Appliances = Literal["skip", "include"]
+AtEnd = Literal["finish", "cold", "abandon"]
 ReportFormat = Literal["json", "html", "markdown", "csv", "junit"]
 
 BREACH = "plan_rule"
@@ -43,8 +48,8 @@ def refuse(breaches: Iterator[rules.Breach], info: ValidationInfo) -> None:
         raise PydanticCustomError(BREACH, "{message}", {"message": breach.message})
 
 
-class Selection(Section):
-    """Which VMs: the union of the three ways to name them. At least one of them is not empty."""
+class Selectors(Section):
+    """The three ways to name VMs."""
 
     uuids: tuple[Uuid, ...] = ()
     """UUIDs of VMs: 32 hex digits each. Upper case and dashes are accepted and normalised."""
@@ -52,6 +57,11 @@ class Selection(Section):
     """Files, relative to the plan, with one UUID a line and # comments, or CSV (by extension) with a uuid column."""
     where: tuple[Group, ...] = Field(default=(), min_length=1)
     """Groups of ZStack query conditions. Groups are OR-ed, the conditions in a group are AND-ed."""
+
+
+class Selection(Selectors):
+    """Which VMs: the union of the three ways to name them. At least one of them is not empty."""
+
     may_be_empty: bool = False
     """Whether matching nothing on the node is fine. Only in exclude and guard.protect; false, as a selector that
     protects nothing is most often misspelt."""
@@ -62,8 +72,11 @@ class Selection(Section):
         return self
 
 
-class StopOptions(Section):
-    """How a VM is stopped, and what follows when grace does not work."""
+class WaveStop(Section):
+    """Keys of `stop` that a wave overrides: only the written ones count (`model_fields_set`), see `Plan.stop_of`.
+
+    No rule between keys is checked here: the rules hold for what follows from the plan's keys and these together.
+    """
 
     type: StopType = "grace"
     """grace asks the guest to shut down; cold cuts its power at once."""
@@ -88,17 +101,21 @@ class StopOptions(Section):
     appliances: Appliances = "skip"
     """Whether routers and other appliance VMs among the targets are stopped. skip, since others depend on them."""
 
+
+class StopOptions(WaveStop):
+    """How a VM is stopped, and what follows when grace does not work."""
+
     @model_validator(mode="after")
     def _holds(self, info: ValidationInfo) -> Self:
         refuse(rules.stop_breaches(self), info)
         return self
 
 
-class Limits(Section):
-    """How much happens at once, and how fast. Limits hold together: the tightest decides."""
+class WaveLimits(Section):
+    """Keys of `limits` that a wave overrides; only the written ones count. They hold in addition to the run's."""
 
     concurrency: Count = 50
-    """VMs in flight in the whole run, at least 1."""
+    """VMs in flight in the whole run, or in the wave that writes it; at least 1."""
     per_host: Count = 5
     """VMs in flight on one host, at least 1: more make a host's storage and agent answer late."""
     per_cluster: Count | None = None
@@ -106,10 +123,69 @@ class Limits(Section):
     per_primary_storage: Count | None = None
     """VMs in flight with a volume on one primary storage, at least 1; absent (None) is no limit, and spares the
     reading of volumes."""
+    ramp: tuple[RampStep, ...] = Field(default=(), min_length=1)
+    """How many of a wave's VMs are let through step by step: counts or shares of them, each including the steps before
+    it. A step opens when all VMs let through have ended well enough. Absent is one step with all of them."""
+
+    @model_validator(mode="after")
+    def _climbs(self, info: ValidationInfo) -> Self:
+        refuse(rules.limits_breaches(self), info)
+        return self
+
+
+class Limits(WaveLimits):
+    """How much happens at once, and how fast. Limits hold together: the tightest decides."""
+
     requests_per_second: Rate = 50.0
     """Requests sent to the node a second in total, at least 0.01: what a small node answers without falling behind."""
     node_outage: Duration = timedelta(minutes=10)
     """How long the node may be away in mid-run before the run stops early; 0s stops at the first failure to reach it."""
+
+
+class WaveBudget(Section):
+    """The key of `budget` that a wave may write; the others count over the run."""
+
+    per_wave: Allowance | None = None
+    """How many VMs of one wave may fail, end unknown or not be reached before its followers stay shut, and of those that
+    a ramp let through may fail or end unknown before its next step does: a count, or a share rounded down. 0 takes a
+    clean wave, and so does its absence (None)."""
+
+
+class Budget(WaveBudget):
+    """How much may go wrong. A budget is crossed by one more than it says; after that nothing more is started."""
+
+    failures: Allowance | None = None
+    """How many VMs of the run may fail or end unknown: a count, or a share rounded down, so that 5% of fewer than 20 is
+    none. 0 stops at the first; absent (None) is any number."""
+    per_host: Tally | None = None
+    """How many VMs of one host may fail or end unknown before nothing more is started there; a count. 0 closes it at the
+    first; absent (None) is any number."""
+    same_cause: Tally | None = None
+    """How many VMs may fail for one cause, an equal chain of error codes, before nothing more is started; a count. 0 stops
+    at the first; absent (None) is any number."""
+    power_cuts: Allowance | None = None
+    """How many VMs may lose their power, by force or by a cold stop that the plan did not ask for, before nothing more is
+    started: a count, or a share rounded down. 0 stops at the first; absent (None) is any number."""
+
+
+class Window(Section):
+    """When the run may work."""
+
+    start: Moment | None = None
+    """The run waits until then, in RFC 3339 with an offset; absent (None) starts at once."""
+    end: Moment
+    """After this nothing more is started, in RFC 3339 with an offset; later than start."""
+    at_end: AtEnd = "finish"
+    """What becomes of VMs in flight at the end: finish lets them end by the plan's rules, cold cuts their power, abandon
+    reads each once and leaves."""
+    reserve: Duration = timedelta(0)
+    """Nothing is started that is forecast to end inside this last part of the window; shorter than the window. 0s keeps
+    none back."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.window_breaches(self), info)
+        return self
 
 
 class Guard(Section):

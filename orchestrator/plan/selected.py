@@ -8,7 +8,7 @@ class Selected:
     """Which VMs a part of the plan selects. `sources` names each list of UUIDs with all its entries.
 
     `uuids` holds each UUID once, in the order first seen: those of the plan, then those of the files.
-    `may_be_empty` is always False for targets.
+    `may_be_empty` is always False for targets and waves.
     """
 
     uuids: tuple[str, ...]

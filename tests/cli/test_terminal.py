@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.simulator import Guest, VmGroup
-from tests.cli.support import PATIENCE, Cli, Node, clean, wait_until
+from tests.cli.support import PATIENCE, Cli, Node, clean, quick, wait_until
 
 
 class Terminal:
@@ -81,6 +81,20 @@ def test_yes_begins(cli: Cli, node: Node) -> None:
     terminal.type("yes\n")
     assert terminal.end() == 0
     assert node.stops == 3
+
+
+@pytest.mark.parametrize("node", [(VmGroup(name="app-{n}", count=101, guest=quick()),)], indirect=True)
+@pytest.mark.parametrize(("answer", "code"), [("yes", 3), ("Cli", 3), ("cli", 0)])
+def test_many_vms_ask_for_the_plans_name(cli: Cli, node: Node, answer: str, code: int) -> None:
+    """More than 100 VMs: a yes is not enough. Node, version, account and hosts stand above the question."""
+    limits = {"requests_per_second": 2000, "concurrency": 101, "per_host": 60}
+    terminal = Terminal(cli, "run", cli.plan(limits=limits))
+    wait_until(lambda: "Type the plan's name, cli, to go on" in terminal.seen, "the question")
+    assert f"node {node.endpoint}, ZStack 5.2.1, as account admin" in terminal.seen
+    assert len(re.findall(r"^    rack-1-host-\d+: \d+ VMs, at most \d+\.\d min$", terminal.seen, re.M)) == 2
+    terminal.type(f"{answer}\n")
+    assert terminal.end() == code
+    assert node.stops == (101 if code == 0 else 0)
 
 
 def test_yes_as_a_flag_asks_nothing(cli: Cli, node: Node) -> None:

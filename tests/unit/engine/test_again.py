@@ -266,13 +266,13 @@ async def test_exactly_these_outcomes_are_tried_again() -> None:
     assert [vm.outcome for vm in vms if vm.uuid in again] == [
         word for word in Outcome if word in {"came_back", "failed", "unknown", "not_reached"}
     ]
-    assert again == [vm.uuid for vm in vms if vm.uuid in again]
+    assert list(again) == [vm.uuid for vm in vms if vm.uuid in again]
 
 
 def test_a_retry_keeps_the_plan_but_not_its_expectation() -> None:
     """Limits, exclude, protect and max_targets stay; expect_targets goes; the targets are those left."""
     plan_file = plan_from_text(PLAN.format(expected="80..90"), name="plan.yaml", folder=Path.cwd())
-    again = narrowed(plan_file, a_run(), [f"{3:032x}"])
+    again = narrowed(plan_file, a_run(), {f"{3:032x}": "all"})
     assert again.plan.guard.expect_targets is None
     assert again.plan.guard.max_targets == 500
     assert replace(again, plan=plan_file.plan, targets=plan_file.targets) == plan_file

@@ -84,6 +84,42 @@ JSON = f"""\
  "limits": {{"requests_per_second": 2.5}}}}
 """
 
+MAINTENANCE = f"""\
+version: 1
+name: rack-12-power
+targets:
+  where: [[cluster.name=rack-12]]
+waves:
+  - name: app
+    where: [["name~=app-%"]]
+    limits: {{concurrency: 20, per_host: 2, per_cluster: 10, ramp: [5%, 100%]}}
+  - name: db
+    after: [app]
+    where: [["name~=db-%"]]
+    uuids: [{UUID}]
+    uuid_files: []
+    stop: {{fallback: none, grace_timeout: 5m}}
+    budget: {{per_wave: 0}}
+  - name: rest
+    after: [db, app]
+limits:
+  ramp: [1, 5, 20%, 100%]
+budget:
+  failures: 5%
+  per_wave: 10%
+  per_host: 3
+  same_cause: 10
+  power_cuts: 12.5%
+window:
+  start: 2026-11-28T22:00:00+08:00
+  end: 2026-11-29T02:00:00+08:00
+  at_end: finish
+  reserve: 15m
+"""
+
+LATER = frozenset({("waves",), ("budget",), ("window",), ("limits", "ramp")})
+"""Keys that some version refuses as not supported yet."""
+
 GOOD = {"small": SMALL, "full": FULL, "cold": COLD, "anchored": ANCHORED}
 
 

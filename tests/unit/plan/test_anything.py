@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from orchestrator.errors import PlanError, Problem
 from orchestrator.plan.load import load_plan
-from tests.unit.plan.examples import FULL, GOOD, load
+from orchestrator.plan.tree import plain
+from orchestrator.plan.yaml_tree import parse_yaml
+from tests.unit.plan.examples import FULL, GOOD, MAINTENANCE, load
 
-TREE: Any = YAML(typ="safe", pure=True).load(FULL)
+pytestmark = pytest.mark.usefixtures("every_key")
+
+EVERY = GOOD | {"maintenance": MAINTENANCE}
+TREES = [plain(root) for text in (FULL, MAINTENANCE) if (root := parse_yaml(text).root) is not None]
 PIECES = [
     "- ",
     ": ",
@@ -89,14 +93,14 @@ def test_any_bytes(data: bytes, suffix: str) -> None:
 
 @settings(max_examples=80)
 @given(
-    name=st.sampled_from(sorted(GOOD)),
+    name=st.sampled_from(sorted(EVERY)),
     start=st.integers(0, 1200),
     length=st.integers(0, 30),
     piece=st.sampled_from(PIECES) | st.text(max_size=4),
 )
 def test_damaged_text(name: str, start: int, length: int, piece: str) -> None:
     """A good plan with a piece cut out and another put in loads or is refused."""
-    text = GOOD[name]
+    text = EVERY[name]
     loads_or_is_refused(text[:start] + piece + text[start + length :], json=False)
 
 
@@ -104,7 +108,7 @@ def test_damaged_text(name: str, start: int, length: int, piece: str) -> None:
 @given(st.data())
 def test_damaged_structure(data: st.DataObject) -> None:
     """A good plan whose keys are dropped, renamed, retyped or doubled loads or is refused."""
-    tree = json.loads(json.dumps(TREE))
+    tree = json.loads(json.dumps(data.draw(st.sampled_from(TREES))))
     for _ in range(data.draw(st.integers(1, 3))):
         node: Any = tree
         while True:

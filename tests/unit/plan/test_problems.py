@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.plan.examples import SMALL, UUID, assert_told, load, problems
+from orchestrator.plan import check
+from tests.unit.plan.examples import LATER, SMALL, UUID, assert_told, load, problems
 
 
 @pytest.mark.parametrize(
@@ -12,10 +13,6 @@ from tests.unit.plan.examples import SMALL, UUID, assert_told, load, problems
         ("zzzzzz: a", 1, "known here: version, name"),
         ("grace_timeout: 5m", 1, "it belongs under `stop`"),
         ("<<: {}", 1, "merge key"),
-        ("waves: []", 1, "not supported yet"),
-        ("budget: {failures: 5%}", 1, "not supported yet"),
-        ("window:", 1, "not supported yet"),
-        ("limits: {ramp: [1]}", 10, "not supported yet"),
         ("stop: {grace_timout: 5m}", 8, "did you mean `grace_timeout`?"),
         ("stop: {type: Cold}", 14, 'found "Cold"; did you mean `cold`?'),
         ("stop: {type: 1}", 14, "a number; `grace` or `cold` is expected"),
@@ -98,6 +95,15 @@ def test_one_problem(line: str, column: int, piece: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "column"), [("waves: []", 1), ("budget: {failures: 5%}", 1), ("window:", 1), ("limits: {ramp: [1]}", 10)]
+)
+def test_later_keys(line: str, column: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that this version cannot honour is refused whatever its value, and told once."""
+    monkeypatch.setattr(check, "LATER", LATER)
+    assert_told(problems(SMALL + line + "\n"), (5, column, "not supported yet"))
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("{}", [(1, 1, "`version` is missing"), (1, 1, "`name` is missing"), (1, 1, "`targets` is missing")]),
@@ -125,7 +131,7 @@ def test_all_at_once_and_in_order() -> None:
     """Every problem of a file comes at once, sorted by place, also those between keys of a section with others."""
     told = problems(
         "version: 1\ntargets:\n  where: [[a?=1,2]]\nstop:\n  fallback: none\n  type: cold\n  colour: red\n"
-        "  cold_timeout: 5\nlimits: {per_host: x}\nwaves: []\n"
+        "  cold_timeout: 5\nlimits: {per_host: x}\nnonsense: []\n"
     )
     assert_told(
         told,
@@ -135,7 +141,7 @@ def test_all_at_once_and_in_order() -> None:
         (7, 3, "unknown key"),
         (8, 17, "write `5s`"),
         (9, 20, "a whole number"),
-        (10, 1, "not supported yet"),
+        (10, 1, "unknown key"),
     )
     assert str(told[1]).startswith("plan.yaml:3:17: `targets.where[0][1]`: ")
 

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from ruamel.yaml import YAML
 
+from orchestrator.plan import check
 from orchestrator.plan.schema import plan_schema
-from tests.unit.plan.examples import COLD, FULL, GOOD, JSON, SMALL
+from orchestrator.plan.tree import plain
+from orchestrator.plan.yaml_tree import parse_yaml
+from tests.unit.plan.examples import COLD, FULL, GOOD, JSON, LATER, MAINTENANCE, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,9 @@ def validator() -> Draft202012Validator:
 
 def read(text: str) -> Any:
     """The values of a YAML text, as an editor sees them."""
-    return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
+    root = parse_yaml(text).root
+    assert root is not None
+    return json.loads(json.dumps(plain(root)))
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -35,10 +39,6 @@ def test_good_plans(validator: Draft202012Validator, name: str) -> None:
     "line",
     [
         "colour: red",
-        "waves: []",
-        "budget: {}",
-        "window: {}",
-        "limits: {ramp: [1]}",
         "limits: {concurrency: 0}",
         "limits: {per_cluster: null}",
         "stop: {grace_timeout: 90}",
@@ -54,8 +54,55 @@ def test_good_plans(validator: Draft202012Validator, name: str) -> None:
     ],
 )
 def test_bad_plans(validator: Draft202012Validator, line: str) -> None:
-    """Unknown and later keys, wrong words and numbers are refused."""
+    """Unknown keys, wrong words and numbers are refused."""
     assert not validator.is_valid(read(SMALL + line))
+
+
+@pytest.mark.parametrize(
+    "line", ["waves: [{name: a}]", "budget: {}", "window: {end: 2026-11-29T02:00:00Z}", "limits: {ramp: [1]}"]
+)
+def test_later_keys(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that this version refuses is not offered, and nothing is left over of its definitions."""
+    monkeypatch.setattr(check, "LATER", LATER)
+    schema: Any = plan_schema()
+    assert not Draft202012Validator(schema).is_valid(read(SMALL + line))
+    assert not {"Wave", "WaveStop", "Budget", "Window"} & set(schema["$defs"])
+    monkeypatch.setattr(check, "LATER", frozenset())
+    assert Draft202012Validator(plan_schema()).is_valid(read(SMALL + line))
+
+
+@pytest.mark.usefixtures("every_key")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "waves: []",
+        "waves: [{where: [[a=b]]}]",
+        "waves: [{name: a, limits: {node_outage: 5m}}]",
+        "waves: [{name: a, budget: {failures: 5}}]",
+        "waves: [{name: a, may_be_empty: true}]",
+        "limits: {ramp: []}",
+        "limits: {ramp: [0]}",
+        "limits: {ramp: [5]}\nbudget: {per_host: 5%}",
+        "budget: {failures: -1}",
+        "budget: {failures: 5 %}",
+        "window: {}",
+        "window: {end: 2026-11-29T02:00:00}",
+        "window: {end: 2026-11-29T02:00:00Z, at_end: stop}",
+    ],
+)
+def test_bad_maintenance(line: str) -> None:
+    """Wrong waves, steps, budgets and windows are refused."""
+    assert not Draft202012Validator(plan_schema()).is_valid(read(SMALL + line))
+
+
+@pytest.mark.usefixtures("every_key")
+def test_overrides_show_no_defaults() -> None:
+    """An editor shows no default for what a wave leaves out, since that is as the plan says."""
+    definitions: Any = plan_schema()["$defs"]
+    Draft202012Validator(plan_schema()).validate(read(MAINTENANCE))
+    assert definitions["StopOptions"]["properties"]["fallback"]["default"] == "cold"
+    for name in ("WaveStop", "WaveLimits", "WaveBudget"):
+        assert not [key for key, value in definitions[name]["properties"].items() if "default" in value]
 
 
 def test_targets_may_not_be_empty(validator: Draft202012Validator) -> None:
@@ -63,6 +110,7 @@ def test_targets_may_not_be_empty(validator: Draft202012Validator) -> None:
     assert not validator.is_valid(read(SMALL + "  may_be_empty: true\n"))
 
 
+@pytest.mark.usefixtures("every_key")
 def test_every_key_is_described() -> None:
     """An editor has a title and a description for every key, and the defaults in the plan's own spelling."""
     schema: Any = plan_schema()
@@ -76,10 +124,16 @@ def test_every_key_is_described() -> None:
     assert schema["required"] == ["version", "name", "targets"]
 
 
+@pytest.mark.usefixtures("every_key")
 def test_written_defaults_are_the_defaults() -> None:
     """The examples that write everything use every key of the schema."""
     schema: Any = plan_schema()
-    written = read(FULL) | {"stop": read(FULL)["stop"] | read(COLD)["stop"]}
+    later = read(MAINTENANCE)
+    written = read(FULL) | {key: later[key] for key in ("waves", "budget", "window")}
+    written["stop"] |= read(COLD)["stop"]
+    written["limits"] |= later["limits"]
     assert set(written) == set(schema["properties"])
-    for section, name in (("stop", "StopOptions"), ("limits", "Limits"), ("guard", "Guard")):
+    sections = {"stop": "StopOptions", "limits": "Limits", "guard": "Guard", "budget": "Budget", "window": "Window"}
+    for section, name in sections.items():
         assert set(written[section]) == set(schema["$defs"][name]["properties"])
+    assert {key for wave in written["waves"] for key in wave} == set(schema["$defs"]["Wave"]["properties"])

@@ -1,0 +1,161 @@
+"""How a run goes on after each outcome: what its waves, ramps and failure budgets say, as one list of orders. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from orchestrator.actions.rules import StopRules, stop_rules
+from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
+from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves
+from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import Outcome, Reason
+from orchestrator.model.report import VmRecord
+from orchestrator.model.target import VmRow
+from orchestrator.plan.model import Plan
+from orchestrator.plan.quantities import Quantity
+from orchestrator.plan.waves import Wave as PlannedWave
+
+WAVE = "all"
+"""The one wave of a plan without waves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """These VMs never have their turn. `stop`: what to tell of it: kind, scope, count, limit; None if told already."""
+
+    reason: Reason
+    vms: tuple[str, ...]
+    stop: tuple[str, str, int, int] | None = None
+
+
+Order = Drop | Opened | Finished
+
+
+def waves_of(plan: Plan) -> dict[str, PlannedWave | None]:
+    """The waves by name, in the plan's order; one of our own name where the plan has none."""
+    return {wave.name: wave for wave in plan.waves} or {WAVE: None}
+
+
+def rules_of(plan: Plan) -> dict[str, StopRules]:
+    """How the VMs of each wave are stopped."""
+    outage = plan.limits.node_outage.total_seconds()
+    return {name: stop_rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}
+
+
+class Course:
+    """Waves and budgets together. Told of each VM that starts and ends; answers with orders, to be obeyed in their order.
+
+    `records` are all targets, `rows` those without an outcome. A run that is carried on is told so by its records.
+    """
+
+    def __init__(self, plan: Plan, records: Sequence[VmRecord], rows: Mapping[str, VmRow]) -> None:
+        self._plan = plan
+        self._planned = waves_of(plan)
+        self._waiting = {uuid: row.host_uuid for uuid, row in rows.items()}
+        # What had an outcome without a turn, before the run, holds up nothing and is no part of any share.
+        sent = [record for record in records if not _settled_before(record)]
+        self._past = [record for record in sent if record.outcome is not None]
+        self._through = [record.uuid for record in sent if record.started_at is not None or record.attempts]
+        by_wave: dict[str, list[VmRecord]] = {name: [] for name in self._planned}
+        for record in records:
+            by_wave[_wave(record)].append(record)
+        self._waves = Waves(
+            Wave(
+                name,
+                tuple(record.uuid for record in by_wave[name]),
+                after=planned.after if planned is not None else (),
+                settled=frozenset(record.uuid for record in by_wave[name] if _settled_before(record)),
+                ramp=plan.limits_of(planned).ramp or (),
+                per_wave=plan.budget_of(planned).per_wave,
+            )
+            for name, planned in self._planned.items()
+        )
+        limits = plan.budget
+        self._budget = Budget(
+            BudgetLimits(limits.failures, _count(limits.per_host), _count(limits.same_cause), limits.power_cuts),
+            [record.host_uuid for record in sent],
+        )
+
+    def begin(self) -> list[Order]:
+        """Open what may open; what an earlier process had decided is decided again."""
+        failures = [_failure(record) for record in self._past if self._counts_as(record) == "failure"]
+        cuts = [record.uuid for record in self._past if self._counts_as(record) == "power_cut"]
+        crossings = self._budget.recount(failures, cuts, ())
+        ended = {record.uuid: record.outcome for record in self._past if record.outcome is not None}
+        for uuid in (*self._through, *ended):
+            self._waiting.pop(uuid, None)
+        orders = self._obey(self._waves.begin(self._through, ended, self._budget.excused))
+        return [*orders, *(order for crossing in crossings for order in self._cross(crossing))]
+
+    def allowance(self, wave: str) -> int:
+        """How many more VMs of this wave may start now."""
+        return self._waves.allowance(wave)
+
+    def let_through(self, uuid: str) -> None:
+        """A VM starts."""
+        self._waiting.pop(uuid, None)
+        self._waves.let_through(uuid)
+
+    def ended(self, record: VmRecord) -> list[Order]:
+        """A VM that was started has its outcome."""
+        assert record.outcome is not None
+        crossings: tuple[Crossing, ...] = ()
+        match self._counts_as(record):
+            case "failure":
+                failure = _failure(record)
+                crossings = self._budget.failed(failure.uuid, failure.host, failure.cause)
+                if failure.host in self._budget.closed:
+                    self._waves.excuse([failure.uuid])
+            case "power_cut":
+                crossings = self._budget.power_cut(record.uuid)
+        orders = [order for crossing in crossings for order in self._cross(crossing)]
+        return [*orders, *self._obey(self._waves.ended(record.uuid, record.outcome))]
+
+    def _cross(self, crossing: Crossing) -> list[Order]:
+        stop = (crossing.kind, crossing.scope, crossing.count, crossing.limit)
+        if crossing.host is None:
+            return [Drop(Reason.BUDGET, (), stop), *self._obey(self._waves.stop(Reason.BUDGET))]
+        self._waves.excuse(crossing.excused)
+        left = tuple(uuid for uuid, host in self._waiting.items() if host == crossing.host)
+        orders: list[Order] = [Drop(Reason.HOST_BUDGET, left, stop)]
+        for uuid in left:
+            del self._waiting[uuid]
+            orders += self._obey(self._waves.ended(uuid, Outcome.NOT_REACHED))
+        return orders
+
+    def _obey(self, decisions: Iterable[Decision]) -> list[Order]:
+        orders: list[Order] = []
+        for decision in decisions:
+            match decision:
+                case ClosedOff(wave=wave, reason=reason, vms=vms, count=count, limit=limit):
+                    for uuid in vms:
+                        self._waiting.pop(uuid, None)
+                    told = None if count is None or limit is None else (reason.value, f"wave {wave}", count, limit)
+                    orders.append(Drop(reason, vms, told))
+                case _:
+                    orders.append(decision)
+        return orders
+
+    def _counts_as(self, record: VmRecord) -> Literal["failure", "power_cut"] | None:
+        assert record.outcome is not None
+        planned = self._planned[_wave(record)]
+        return counts_as(record.outcome, cold_planned=self._plan.stop_of(planned).type == "cold")
+
+
+def _count(number: int | None) -> Quantity | None:
+    return None if number is None else Quantity(Decimal(number))
+
+
+def _wave(record: VmRecord) -> str:
+    return record.wave or WAVE
+
+
+def _settled_before(record: VmRecord) -> bool:
+    return record.outcome is not None and record.outcome is not Outcome.NOT_REACHED and record.started_at is None
+
+
+def _failure(record: VmRecord) -> Failure:
+    error = NodeError.model_validate(record.error) if record.error is not None else None
+    # Where there is no code there is no cause that could be the same as another.
+    return Failure(record.uuid, record.host_uuid, error.chain() if error is not None and any(error.codes()) else None)
