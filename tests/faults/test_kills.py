@@ -75,6 +75,19 @@ def test_processes_of_their_own(tmp_path: Path) -> None:
         assert walk.spent == plan
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_killed_between_waves(tmp_path: Path, nursery: Nursery, seed: int) -> None:
+    """Killed again and again, a run keeps the order of its waves: the second waits for the first."""
+    waves = [{"name": "first", "where": [["name~=obey-%"], ["name~=deaf-%"]]}, {"name": "rest", "after": ["first"]}]
+    sections = {"waves": waves, "budget": {"per_wave": "100%"}}
+    with Walk(tmp_path, killed_fleet(seed), nursery.start, **sections) as walk:
+        walk.go(instants(seed), kills=12)
+        stops = walk.node.sim.record.stops
+        first = {vm.uuid for vm in walk.node.sim.vms.values() if vm.name.startswith(("obey", "deaf"))}
+        ends = [stop.ended for stop in stops if stop.vm_uuid in first]
+        assert max(end or 0.0 for end in ends) <= min(stop.accepted for stop in stops if stop.vm_uuid not in first)
+
+
 def test_a_run_at_work_is_left_alone(tmp_path: Path, nursery: Nursery) -> None:
     """`resume` of a run at work, and a run with a VM in common, are refused by the name of its owner and send nothing."""
     hanging = fleet(VmGroup(name="app-{n}", count=2, guest=Guest(behaviour="hangs")))
