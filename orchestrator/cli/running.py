@@ -166,9 +166,9 @@ def _preview_lines(shown: Preview) -> list[str]:
     states = Counter(vm.state for vm in shown.vms if vm.verdict == Kind.OK)
     if states:
         lines.append("  states: " + ", ".join(f"{one_line(str(state))} {count}" for state, count in states.most_common()))
-    waves = Counter(vm.wave for vm in shown.vms if vm.verdict == Kind.OK)
-    if len(waves) > 1:
-        lines += [f"  wave {one_line(wave)}: {count} to stop" for wave, count in waves.items()]
+    for wave in shown.waves:
+        after = f", after {', '.join(map(one_line, wave.after))}" if wave.after else ""
+        lines.append(f"  wave {one_line(wave.name)}: {wave.vms} to stop{after}")
     lines += [f"  selector {one_line(selector.where)}: {selector.matched} VMs" for selector in shown.selectors]
     if shown.excluded:
         lines.append(f"  excluded: {len(shown.excluded)} VMs")

@@ -42,6 +42,16 @@ class PreviewHost(BaseModel):
     worst_case_seconds: float
 
 
+class PreviewWave(BaseModel):
+    """One wave: what it comes after, and how many VMs would be sent in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    after: tuple[str, ...]
+    vms: int
+
+
 class Preview(BaseModel):
     """A preview file."""
 
@@ -54,6 +64,7 @@ class Preview(BaseModel):
     digest: str
     totals: Mapping[str, int]
     hosts: tuple[PreviewHost, ...]
+    waves: tuple[PreviewWave, ...] = ()
     selectors: tuple[SelectorCount, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
@@ -98,6 +109,14 @@ def make_preview(
                 worst_case_seconds=-(-count // limit) * worst_case_vm_seconds,
             )
             for host, count in per_host.most_common()
+        ),
+        waves=tuple(
+            PreviewWave(
+                name=wave.name,
+                after=wave.after,
+                vms=sum(vm.wave == wave.name and vm.verdict == Kind.OK for vm in vms),
+            )
+            for wave in plan_file.plan.waves
         ),
         selectors=resolution.selectors,
         excluded=resolution.excluded,
