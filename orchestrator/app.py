@@ -141,7 +141,7 @@ async def preview(
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
         prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
-        await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
+        await check_permission(cloud, plan_file.plan)
         return prepared.preview
 
 
@@ -173,7 +173,7 @@ async def run(
         prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
         _refuse(prepared.preview.problems)
         prepared = _warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
-        await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
+        await check_permission(cloud, plan_file.plan)
         if confirm is not None and not await confirm(prepared):
             raise RefusedError("not confirmed: nothing was sent")
         now = datetime.now(UTC)
@@ -214,7 +214,7 @@ async def resume(
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
         facts = await node_facts(cloud)
-        await check_permission(cloud, stop_ha=plan_file.plan.stop.stop_ha)
+        await check_permission(cloud, plan_file.plan)
         if confirm is not None and not await confirm(journal.report(run.id)):
             raise RefusedError("not confirmed: nothing was sent")
         owner = this_process(_who())

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.engine.admit import Kind, Verdict
+from orchestrator.engine.course import waves_of
 from orchestrator.engine.resolve import Resolution
 from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.safe import one_line
@@ -142,9 +143,10 @@ def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
 
 
 def _ha_warnings(plan_file: PlanFile, vms: Sequence[PreviewVm]) -> list[str]:
-    if plan_file.plan.stop.stop_ha:
-        return []
-    names = [one_line(vm.name or vm.uuid, 100) for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK]
+    plan = plan_file.plan
+    touched = {name for name, wave in waves_of(plan).items() if not plan.stop_of(wave).stop_ha}
+    again = [vm for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK and vm.wave in touched]
+    names = [one_line(vm.name or vm.uuid, 100) for vm in again]
     return (
         [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"]
         if names

@@ -46,7 +46,7 @@ from orchestrator.model.report import (
 )
 from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile
-from orchestrator.plan.model import Limits
+from orchestrator.plan.model import Limits, Plan
 
 _TOGETHER = 500
 """VMs that are verified or written in one go."""
@@ -87,11 +87,11 @@ async def node_facts(cloud: Cloud) -> NodeFacts:
         raise NodeUnreachableError(f"the node cannot be asked ({error.detail}): see that it is up, and try again") from None
 
 
-async def check_permission(cloud: Cloud, *, stop_ha: bool) -> None:
+async def check_permission(cloud: Cloud, plan: Plan) -> None:
     """Raises PermissionDeniedError where the node would refuse this account's stops."""
     try:
         denied = await cloud.permission()
-        if not stop_ha:
+        if not all(plan.stop_of(wave).stop_ha for wave in waves_of(plan).values()):
             await cloud.learn_stop_ha()
     except NodeAwayError as error:
         raise NodeUnreachableError(f"the node went away before the run began ({error.detail}): try again") from None

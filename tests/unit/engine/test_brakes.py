@@ -1,6 +1,6 @@
 """Waves, ramp and failure budget in a whole run over the scripted cloud, in virtual time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.engine.again import left_over, narrowed
-from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import Run, prepare
+from orchestrator.engine.records import Prepared, opening, run_record
+from orchestrator.engine.run import Run, check_permission, prepare
 from orchestrator.errors import RefusedError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process
@@ -122,6 +122,33 @@ def test_a_wave_has_its_own_way_to_stop() -> None:
     guests = [guest(n, n % 2, error=chain("VM.1002", "HOST.1006")) for n in range(2)]
     report = Trial(guests, waves).go()
     assert [vm.outcome for vm in report.vms] == [Outcome.STOPPED_COLD, Outcome.FAILED]
+
+
+@pytest.mark.parametrize("stop_ha", ["true", "false"])
+def test_a_wave_that_leaves_ha_alone(stop_ha: str) -> None:
+    """`stop_ha: false` in one wave: the node is asked how it is told so, and that wave's HA guests alone are warned of."""
+    waves = f"waves:\n  - {{name: app, where: [[host_uuid=h0]], stop: {{stop_ha: {stop_ha}}}}}\n  - {{name: db}}\n"
+
+    class Asked(MemoryCloud):
+        learned = False
+
+        async def learn_stop_ha(self) -> None:
+            self.learned = True
+
+        async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
+            return dict.fromkeys(uuids, "NeverStop")
+
+    trial, cloud = Trial([], waves), Asked([guest(0, 0), guest(1, 1)])
+
+    async def go() -> Prepared:
+        await check_permission(cloud, trial.plan.plan)
+        return await prepare(trial.plan, cloud, strict=False)
+
+    warnings = run_virtual(go).preview.warnings
+    assert cloud.learned is (stop_ha == "false")
+    assert [warning for warning in warnings if warning.startswith("HA")] == (
+        ["HA would bring back vm-0: stop.stop_ha is false"] if stop_ha == "false" else []
+    )
 
 
 @pytest.mark.parametrize(
