@@ -1,6 +1,6 @@
 """Which VM starts next: queues by host, the host with most work left first (scheduling.md 5). Pure.
 
-Without history every VM of a host is expected to take that host's mean, learned as the run goes: a host's key is
+Every VM of a host is expected to take that host's mean, learned as the run goes (`estimates`): a host's key is
 W/c + (1 - 1/c) p, with W its queued work, p one VM's time and c its limit. A heap holds the hosts; entries are
 stamped, and stale ones are thrown away when they come up.
 """
@@ -10,10 +10,9 @@ from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from orchestrator.engine.estimates import Estimates
 from orchestrator.model.target import VmRow
 
-_PRIOR_SECONDS = 25.0
-_PRIOR_WEIGHT = 4
 _LOOK_AHEAD = 64
 """VMs of one host that are asked whether cluster and storage let them start, before the host is passed over."""
 
@@ -96,22 +95,20 @@ class Slots:
 @dataclass(slots=True)
 class _Lane:
     queue: deque[VmRow] = field(default_factory=deque)
-    finished: int = 0
-    seconds: float = 0.0
     stamp: int = 0
 
 
 class Lanes:
-    """The VMs that wait, by host."""
+    """The VMs that wait, by host. `estimates` are the run's, which all its waves share."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, estimates: Estimates | None = None) -> None:
         self._slots = slots
+        self._estimates = estimates if estimates is not None else Estimates()
         self._lanes: dict[str | None, _Lane] = {}
         self._heap: list[tuple[float, int, int, str | None]] = []
         self._stamp = 0
         self._waiting = 0
         self._finished = 0
-        self._seconds = 0.0
 
     def __len__(self) -> int:
         return self._waiting
@@ -144,11 +141,9 @@ class Lanes:
 
     def done(self, host: str | None, seconds: float) -> None:
         """A VM that started from this host's queue is through after that many seconds."""
-        lane = self._lanes.setdefault(host, _Lane())
-        lane.finished += 1
-        lane.seconds += seconds
+        self._lanes.setdefault(host, _Lane())
+        self._estimates.finished(host, seconds)
         self._finished += 1
-        self._seconds += seconds
         if self._finished % max(1, len(self._lanes)) == 0:
             for known in self._lanes:  # the common mean has moved for everybody
                 self._key(known)
@@ -184,10 +179,6 @@ class Lanes:
                 return row
         return None
 
-    def _mean(self, lane: _Lane) -> float:
-        common = (_PRIOR_WEIGHT * _PRIOR_SECONDS + self._seconds) / (_PRIOR_WEIGHT + self._finished)
-        return (_PRIOR_WEIGHT * common + lane.seconds) / (_PRIOR_WEIGHT + lane.finished)
-
     def _key(self, host: str | None) -> None:
         lane = self._lanes[host]
         if not lane.queue:
@@ -195,6 +186,6 @@ class Lanes:
         self._stamp += 1
         lane.stamp = self._stamp
         slots = self._slots.limits.per_host
-        mean = self._mean(lane)
+        mean = self._estimates.mean(host)
         key = len(lane.queue) * mean / slots + (1 - 1 / slots) * mean
         heapq.heappush(self._heap, (-key, lane.stamp, self._stamp, host))

@@ -111,6 +111,12 @@ class Journal(Protocol):
         """The states of actions that are under way, or that ended `failed` or `unknown`, by VM."""
         ...
 
+    def took(self, action: str, uuids: Sequence[str]) -> Mapping[str, tuple[float, ...]]:
+        """Seconds for which these VMs held their slots in earlier runs of this action (`stop`, `start`) that ended well,
+        the newest first, at most five; VMs without such a run are left out.
+        """
+        ...
+
     async def close(self) -> None:
         """Write what was posted, and let go of every lock."""
         ...

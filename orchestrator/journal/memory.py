@@ -58,7 +58,8 @@ class MemoryJournal:
 
     async def settle(self, run_id: str, vm: VmRecord) -> None:
         """A VM's outcome."""
-        store.settle_write(run_id, vm).apply(self._connection)
+        for write in store.settle_writes(run_id, vm):
+            write.apply(self._connection)
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
         """The run's last word."""
@@ -101,6 +102,10 @@ class MemoryJournal:
     def states(self, run_id: str) -> Mapping[str, str]:
         """The states of actions under way."""
         return store.read_states(self._connection, run_id)
+
+    def took(self, action: str, uuids: Sequence[str]) -> Mapping[str, tuple[float, ...]]:
+        """What these VMs took in earlier runs."""
+        return store.read_took(self._connection, action, uuids)
 
     async def close(self) -> None:
         """Forget."""

@@ -95,7 +95,7 @@ class SqliteJournal:
 
     async def settle(self, run_id: str, vm: VmRecord) -> None:
         """A VM's outcome, durable when it returns."""
-        await self._durable([store.settle_write(run_id, vm)])
+        await self._durable(store.settle_writes(run_id, vm))
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
         """The run's last word, durable when it returns."""
@@ -146,6 +146,11 @@ class SqliteJournal:
         """The states of actions under way."""
         with self._readable():
             return store.read_states(self._reader, run_id)
+
+    def took(self, action: str, uuids: Sequence[str]) -> Mapping[str, tuple[float, ...]]:
+        """What these VMs took in earlier runs."""
+        with self._readable():
+            return store.read_took(self._reader, action, uuids)
 
     async def close(self) -> None:
         """Write what was posted, let go of every lock, end the thread, close the file."""

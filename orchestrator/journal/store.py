@@ -10,9 +10,10 @@ from typing import Any
 
 from orchestrator.journal.interface import REPORTED, JournalEvent
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
+from orchestrator.model.outcome import STOPPED
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _VERSION_1 = """
 CREATE TABLE run (id TEXT PRIMARY KEY, started_at TEXT NOT NULL, record TEXT NOT NULL, plan_file TEXT NOT NULL,
                   hosts TEXT NOT NULL DEFAULT '[]', waves TEXT NOT NULL DEFAULT '[]') STRICT;
@@ -30,8 +31,17 @@ CREATE TABLE lock (run_id TEXT PRIMARY KEY, token TEXT NOT NULL, owner TEXT NOT 
 CREATE TABLE state (run_id TEXT NOT NULL, vm_uuid TEXT NOT NULL, record TEXT NOT NULL,
                     PRIMARY KEY (run_id, vm_uuid)) STRICT, WITHOUT ROWID;
 """
-_STEPS = (_VERSION_1, _VERSION_2)
+_VERSION_3 = """
+CREATE TABLE took (vm_uuid TEXT NOT NULL, action TEXT NOT NULL, run_id TEXT NOT NULL, seconds REAL NOT NULL,
+                   PRIMARY KEY (vm_uuid, action, run_id)) STRICT, WITHOUT ROWID;
+INSERT INTO took SELECT uuid, 'stop', run_id, json_extract(record, '$.elapsed_seconds') FROM vm
+  WHERE outcome IN ('stopped_clean', 'stopped_forced', 'stopped_cold')
+  AND json_extract(record, '$.elapsed_seconds') IS NOT NULL;
+"""
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """What makes each version of the one before it. A step adds; it never changes what an older program wrote."""
+_MOST_TOOK = 5
+"""Earlier runs of a VM that say how long it takes; what is older says little of today."""
 
 
 class SchemaError(Exception):
@@ -236,12 +246,20 @@ def event_write(run_id: str, event: JournalEvent) -> Write:
     )
 
 
-def settle_write(run_id: str, vm: VmRecord) -> Write:
-    """A VM's outcome; a record without an inventory keeps the one that is there."""
-    return Write(
+def settle_writes(run_id: str, vm: VmRecord) -> list[Write]:
+    """A VM's outcome; a record without an inventory keeps the one that is there. What went well says how long it takes."""
+    settled = Write(
         _SETTLE if vm.inventory is not None else _SETTLE_KEEPING,
         [(vm.outcome, vm.host_uuid, _vm_json(vm), run_id, vm.uuid)],
     )
+    action = _DONE.get(vm.outcome) if vm.outcome is not None else None
+    if action is None or vm.elapsed_seconds is None or vm.late:
+        return [settled]
+    took = (vm.uuid, action, run_id, vm.elapsed_seconds)
+    return [settled, Write("INSERT OR REPLACE INTO took VALUES (?, ?, ?, ?)", [took])]
+
+
+_DONE = dict.fromkeys(STOPPED, "stop")
 
 
 _SETTLE = "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?"
@@ -305,6 +323,19 @@ def read_states(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:
         (run_id,),
     )
     return dict(rows.fetchall())
+
+
+def read_took(connection: sqlite3.Connection, action: str, uuids: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    """Seconds that these VMs took in earlier runs, the newest first; who is not in it never ended well."""
+    rows = connection.execute(
+        "SELECT vm_uuid, seconds FROM took WHERE action = ? AND vm_uuid IN (SELECT value FROM json_each(?))"
+        " ORDER BY vm_uuid, run_id DESC",
+        (action, json.dumps(list(uuids))),
+    )
+    found: dict[str, tuple[float, ...]] = {}
+    for uuid, seconds in rows:
+        found[uuid] = (*found.get(uuid, ()), seconds)[:_MOST_TOOK]
+    return found
 
 
 def read_vms(connection: sqlite3.Connection, run_id: str, outcomes: Collection[str] | None = None) -> Iterator[VmRecord]:

@@ -54,6 +54,21 @@ async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
     assert report.run.exit_code == 1
 
 
+async def test_what_vms_took_last_time(journal: Journal) -> None:
+    """Of stops that went well, the newest five first; failures and what stopped late say nothing."""
+    vm = some_vms(1)[0]
+    for number in range(7):
+        run = await begin(journal, a_run(f"2026120{number}T000000Z-0000"), [vm, *some_vms(2, 3)])
+        done = {"outcome": Outcome.STOPPED_CLEAN, "elapsed_seconds": float(number)}
+        await journal.settle(run.id, vm.model_copy(update=done))
+        await journal.settle(run.id, some_vms(2)[0].model_copy(update=done | {"outcome": Outcome.FAILED}))
+        await journal.settle(run.id, some_vms(3)[0].model_copy(update=done | {"late": True}))
+        await journal.finish(run, [], [])
+    everybody = [each.uuid for each in some_vms(1, 2, 3, 4)]
+    assert journal.took("stop", everybody) == {vm.uuid: (6.0, 5.0, 4.0, 3.0, 2.0)}
+    assert journal.took("start", everybody) == {}
+
+
 async def test_runs_come_newest_first(journal: Journal) -> None:
     """The list of runs begins with the newest."""
     await journal.begin(a_run("a-1", "2026-01-01T00:00:00Z"), [], {}, ME)

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
 from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import STOPPED, Outcome
 from tests.cli.support import Cli, refused
 from tests.contract.journals import ME
 
@@ -83,6 +83,16 @@ async def test_an_old_journal_is_brought_up_to_date(path: Path) -> None:
     assert content(path) == before
 
 
+async def test_an_old_journal_knows_how_long_vms_take(path: Path) -> None:
+    """The stops of before its migration count for forecasts."""
+    journal = SqliteJournal(path)
+    vms = journal.report(FINISHED).document().vms
+    stopped = {vm.uuid: (vm.elapsed_seconds,) for vm in vms if vm.outcome in STOPPED and vm.elapsed_seconds}
+    assert stopped
+    assert journal.took("stop", [vm.uuid for vm in vms]) == stopped
+    await journal.close()
+
+
 async def test_an_old_journal_becomes_what_a_new_one_is(path: Path, tmp_path: Path) -> None:
     """Tables and indexes of a migrated journal are those of one made today, to the letter."""
     new = tmp_path / "new.sqlite"
@@ -146,7 +156,7 @@ async def test_a_migration_that_fails_leaves_all_as_it_was(path: Path, monkeypat
     """One sentence, version 1 with every row and without half a schema; the next try brings it up to date."""
     before = content(path), schema(path)
     with monkeypatch.context() as failing:
-        failing.setattr(store, "_STEPS", (store._VERSION_1, f"{store._VERSION_2}{broken};"))
+        failing.setattr(store, "_STEPS", (*store._STEPS[:-1], f"{store._STEPS[-1]}{broken};"))
         with pytest.raises(JournalError, match="--journal PATH"):
             SqliteJournal(path)
     assert version(path) == 1

@@ -1,0 +1,106 @@
+"""How long a VM holds its slots: by what it took in earlier runs, else by what this run measures on its host. Pure.
+
+The learned mean is that of scheduling.md 5: run-wide and host-wise, each drawn towards the wider one while little is
+known. Where nothing is measured at all, a guest is expected to take 25 s, as simulated there.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+PRIOR_SECONDS = 25.0
+"""What a VM is expected to take on a real node before any has ended."""
+_PRIOR_WEIGHT = 4
+_QUICK_SECONDS = 5.0
+"""The quickest guests, and how long a power cut itself takes (zstack-rest.md 4.3)."""
+_SPREAD = 0.1
+"""A VM takes within ± 10 % of what it took before, at the least: one earlier run is no spread yet."""
+_LEAST_ERROR, _MOST_ERROR = 0.1, 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Seconds at best, most likely, and at worst; `low <= likely <= high`."""
+
+    low: float
+    likely: float
+    high: float
+
+
+def known_figures(seconds: Sequence[float]) -> Figures:
+    """From what one VM took in earlier runs, the newest first; at least one."""
+    newest = seconds[0]
+    return Figures(min(min(seconds), newest * (1 - _SPREAD)), newest, max(max(seconds), newest * (1 + _SPREAD)))
+
+
+@dataclass(slots=True)
+class _Sums:
+    count: int = 0
+    seconds: float = 0.0
+
+    def mean(self, prior: float) -> float:
+        return (_PRIOR_WEIGHT * prior + self.seconds) / (_PRIOR_WEIGHT + self.count)
+
+
+@dataclass(slots=True)
+class Estimates:
+    """`known`: by UUID, of VMs that ended well in an earlier run. `power_cut_seconds`: when grace turns into a power cut;
+    `scale` compresses what is assumed (1 on a real node).
+    """
+
+    known: Mapping[str, Figures] = field(default_factory=dict)
+    power_cut_seconds: float = 60.0
+    scale: float = 1.0
+    _all: _Sums = field(default_factory=_Sums)
+    _hosts: dict[str | None, _Sums] = field(default_factory=dict)
+    _squares: float = 0.0
+    _longest: float = 0.0
+
+    @property
+    def measured(self) -> int:
+        """VMs that have ended in this run."""
+        return self._all.count
+
+    def finished(self, host: str | None, seconds: float) -> None:
+        """A VM that was queued on this host has held its slots for so long."""
+        for sums in (self._all, self._hosts.setdefault(host, _Sums())):
+            sums.count += 1
+            sums.seconds += seconds
+        self._squares += seconds * seconds
+        self._longest = max(self._longest, seconds)
+
+    def mean(self, host: str | None) -> float:
+        """What a VM of this host is expected to take, nothing else being known of it."""
+        common = self._all.mean(PRIOR_SECONDS * self.scale)
+        sums = self._hosts.get(host)
+        return common if sums is None else sums.mean(common)
+
+    def of(self, uuid: str, host: str | None) -> Figures:
+        """What this VM is going to take: its own figures, or the learned mean with its error."""
+        return self.known.get(uuid) or self.unknown(host)
+
+    def unknown(self, host: str | None) -> Figures:
+        """The mean of many VMs nobody knows; a single one may take as long as `longest`."""
+        mean = self.mean(host)
+        if not self.measured:
+            return Figures(min(_QUICK_SECONDS * self.scale, mean), mean, max(self._cut, mean))
+        error = self._error()
+        return Figures(mean * (1 - error), mean, mean * (1 + error))
+
+    def longest(self, host: str | None) -> Figures:
+        """What the slowest of many VMs nobody knows is going to take: the longest measured, or a power cut."""
+        mean = self.mean(host)
+        likely = max(self._longest, mean) if self.measured else self._cut
+        return Figures(self.unknown(host).low, max(likely, mean), max(likely, mean, self._cut))
+
+    @property
+    def _cut(self) -> float:
+        return self.power_cut_seconds + _QUICK_SECONDS * self.scale
+
+    def _error(self) -> float:
+        """Twice the standard error of the mean, as a share of it."""
+        count, mean = self._all.count, self._all.seconds / self._all.count
+        if count < 2 or mean <= 0:
+            return _MOST_ERROR
+        variance = max(0.0, self._squares / count - mean * mean)
+        return min(_MOST_ERROR, max(_LEAST_ERROR, 2 * math.sqrt(variance / count) / mean))

@@ -1,0 +1,250 @@
+"""When the last VM will have its outcome, as a range (`interface.md` 4, "The window"). Pure.
+
+Of one wave: its work over its slots, on the host, cluster or storage where that takes longest, and at least its longest
+VM. Waves after one another add up, and what they share in slots and requests bounds them all. A work-conserving order
+ends within 1.2 of its longest VM over that bound (simulated, scheduling.md 6), which is how far the range reaches.
+
+Verification is not in it: the VMs are off before.
+"""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.engine.estimates import Estimates, Figures
+from orchestrator.engine.schedule import SlotLimits
+from orchestrator.model.target import VmRow
+
+_REQUESTS_A_VM = 3.0
+"""A read, a PUT, a look, and a share of the bulk queries."""
+_TAIL_LIKELY, _TAIL_HIGH = 0.3, 1.2
+"""How far past the bound a run ends, in its longest VMs: as a rule, and at most."""
+_OVERDUE = 0.5
+"""A VM past its time is expected to take half a mean more: nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One wave: what it comes after, its own slots, its ramp as cumulative counts of VMs (empty for none).
+
+    `worst_seconds`: the longest that one VM may hold its slots by the plan's rules.
+    """
+
+    name: str
+    slots: SlotLimits
+    worst_seconds: float
+    after: tuple[str, ...] = ()
+    ramp: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Seconds from now until the last VM has its outcome: at best, most likely, at worst. All 0 where nothing is left.
+
+    `vms`: how many it is about; `known` of them by what they took in an earlier run. The others by `mean_seconds`, which
+    is of the `measured` VMs that have ended in this run, or assumed where that is 0.
+    """
+
+    low: float
+    likely: float
+    high: float
+    vms: int
+    known: int
+    measured: int
+    mean_seconds: float
+
+    @property
+    def rests_on(self) -> str:
+        """One clause for a person: what it was made of."""
+        others = self.vms - self.known
+        parts = []
+        if self.known:
+            parts.append(f"{self.known} of {self.vms} VMs by what they took last time")
+        if others:
+            who = "all" if not self.known else f"{others}"
+            by = f"the mean of {self.measured} that have ended" if self.measured else "an assumption"
+            parts.append(f"{who} by {by} ({self.mean_seconds:.3g} s each)")
+        return ", ".join(parts) or "nothing is left to do"
+
+
+@dataclass(slots=True)
+class _Work:
+    """What waits somewhere: how many VMs nobody knows, by host, and the sums of the others."""
+
+    unknown: Counter[str | None] = field(default_factory=Counter)
+    low: float = 0.0
+    likely: float = 0.0
+    high: float = 0.0
+
+    def change(self, host: str | None, figures: Figures | None, sign: int) -> None:
+        if figures is None:
+            self.unknown[host] += sign
+            return
+        self.low += sign * figures.low
+        self.likely += sign * figures.likely
+        self.high += sign * figures.high
+
+
+_Place = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Wave:
+    shape: Shape
+    waiting: int = 0
+    through: int = 0
+    all: _Work = field(default_factory=_Work)
+    places: dict[_Place, _Work] = field(default_factory=lambda: defaultdict(_Work))
+    longest: list[tuple[float, str]] = field(default_factory=list)
+    """A heap of the known ones that wait, the longest first; those that wait no more are thrown away when they come up."""
+    flying: dict[str, float] = field(default_factory=dict)
+
+
+class Outlook:
+    """Told of each VM that waits, starts and ends; says when all will have ended. `slots`: the run's own limits."""
+
+    def __init__(self, shapes: Iterable[Shape], slots: SlotLimits, requests_per_second: float, estimates: Estimates) -> None:
+        self._waves = {shape.name: _Wave(shape) for shape in shapes}
+        self._slots = slots
+        self._rate = requests_per_second
+        self._estimates = estimates
+        self._rows: dict[str, tuple[str, VmRow]] = {}
+
+    def waits(self, row: VmRow, wave: str) -> None:
+        """A VM that is to have its turn."""
+        self._rows[row.uuid] = (wave, row)
+        self._change(row.uuid, 1)
+        known = self._estimates.known.get(row.uuid)
+        if known is not None:
+            heapq.heappush(self._waves[wave].longest, (-known.high, row.uuid))
+
+    def starts(self, uuid: str, now: float) -> None:
+        """It has its turn. `now`: seconds of the clock that `forecast` is asked by."""
+        wave = self._waves[self._rows[uuid][0]]
+        self._change(uuid, -1)
+        wave.through += 1
+        wave.flying[uuid] = now
+
+    def ends(self, uuid: str) -> None:
+        """It has its outcome, or will never have its turn. One that is told again changes nothing."""
+        if uuid not in self._rows:
+            return
+        wave = self._waves[self._rows[uuid][0]]
+        if wave.flying.pop(uuid, None) is None:
+            self._change(uuid, -1)
+        del self._rows[uuid]
+
+    def forecast(self, now: float) -> Forecast:
+        """Seconds from `now`."""
+        estimates = self._estimates
+        known = sum(uuid in estimates.known for uuid in self._rows)
+        mean = estimates.mean(None)
+        low = self._end(now, lambda figures: figures.low, tail=0.0)
+        likely = max(low, self._end(now, lambda figures: figures.likely, tail=_TAIL_LIKELY))
+        high = max(likely, self._end(now, lambda figures: figures.high, tail=_TAIL_HIGH))
+        return Forecast(low, likely, high, len(self._rows), known, estimates.measured, mean)
+
+    def _change(self, uuid: str, sign: int) -> None:
+        wave_name, row = self._rows[uuid]
+        wave, known = self._waves[wave_name], self._estimates.known.get(uuid)
+        wave.waiting += sign
+        wave.all.change(row.host_uuid, known, sign)
+        for place in _places(row):
+            wave.places[place].change(row.host_uuid, known, sign)
+
+    def _end(self, now: float, pick: Callable[[Figures], float], *, tail: float) -> float:
+        ends: dict[str, float] = {}
+        shared: Counter[_Place] = Counter()
+        total, longest, waiting = 0.0, 0.0, 0
+
+        def end_of(name: str) -> float:
+            if name not in ends:
+                before = max((end_of(other) for other in self._waves[name].shape.after), default=0.0)
+                ends[name] = before + lasting[name]
+            return ends[name]
+
+        lasting: dict[str, float] = {}
+        for name, wave in self._waves.items():
+            work = {place: self._seconds(part, pick) for place, part in wave.places.items()}
+            sums = self._seconds(wave.all, pick)
+            single = 0.0
+            for uuid, since in wave.flying.items():
+                left = self._left(wave, uuid, now - since, pick)
+                sums += left
+                single = max(single, left)
+                for place in _places(self._rows[uuid][1]):
+                    work[place] = work.get(place, 0.0) + left
+            single = max(single, self._longest(wave, pick))
+            shared.update(work)
+            total, longest, waiting = total + sums, max(longest, single), waiting + wave.waiting
+            lasting[name] = self._lasting(wave, work, sums, single, tail)
+        bound = max(total / self._slots.total, _tightest(shared, self._slots), waiting * _REQUESTS_A_VM / self._rate)
+        path = max(map(end_of, self._waves), default=0.0)
+        return max(path, bound + (tail * longest if waiting else 0.0))
+
+    def _lasting(self, wave: _Wave, work: Mapping[_Place, float], sums: float, single: float, tail: float) -> float:
+        """How long this wave takes by itself, once it may begin."""
+        bound = max(sums / min(wave.shape.slots.total, self._slots.total), _tightest(work, wave.shape.slots))
+        rest = tail * single if wave.waiting else 0.0
+        batches = _batches(wave)
+        if len(batches) < 2:
+            return max(bound, single) + rest
+        # A step waits for every VM of the one before, so that each takes at least as long as one VM does.
+        one = sums / max(1, wave.waiting + len(wave.flying))
+        return sum(max(bound * size / sum(batches), one) for size in batches[:-1]) + max(
+            bound * batches[-1] / sum(batches), single
+        ) + rest  # fmt: skip
+
+    def _left(self, wave: _Wave, uuid: str, elapsed: float, pick: Callable[[Figures], float]) -> float:
+        """What one in flight is going to take yet."""
+        host = self._rows[uuid][1].host_uuid
+        figures = self._estimates.of(uuid, host)
+        if uuid not in self._estimates.known:
+            figures = Figures(figures.low, figures.likely, self._estimates.longest(host).high)
+        if elapsed < figures.likely:
+            late = figures.likely - elapsed
+            return pick(Figures(max(0.0, figures.low - elapsed), late, max(late, figures.high - elapsed)))
+        late = _OVERDUE * self._estimates.mean(host)
+        return pick(Figures(0.0, late, max(late, wave.shape.worst_seconds - elapsed)))
+
+    def _longest(self, wave: _Wave, pick: Callable[[Figures], float]) -> float:
+        """The longest single VM that waits."""
+        found = max((pick(self._estimates.longest(host)) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
+        while wave.longest and (wave.longest[0][1] not in self._rows or wave.longest[0][1] in wave.flying):
+            heapq.heappop(wave.longest)
+        return max(found, pick(self._estimates.known[wave.longest[0][1]])) if wave.longest else found
+
+    def _seconds(self, work: _Work, pick: Callable[[Figures], float]) -> float:
+        unknown = sum(count * pick(self._estimates.unknown(host)) for host, count in work.unknown.items() if count > 0)
+        return unknown + max(0.0, pick(Figures(work.low, work.likely, work.high)))
+
+
+def _places(row: VmRow) -> Iterable[_Place]:
+    if row.host_uuid is not None:
+        yield "host", row.host_uuid
+    if row.cluster_uuid is not None:
+        yield "cluster", row.cluster_uuid
+    for storage in row.storages:
+        yield "storage", storage
+
+
+def _tightest(work: Mapping[_Place, float], slots: SlotLimits) -> float:
+    """The longest that any host, cluster or storage needs for its own part."""
+    limits = {"host": slots.per_host, "cluster": slots.per_cluster, "storage": slots.per_primary_storage}
+    return max((seconds / limit for (kind, _), seconds in work.items() if (limit := limits[kind]) is not None), default=0.0)
+
+
+def _batches(wave: _Wave) -> list[int]:
+    """How many VMs each step of the ramp still lets through, those in flight with the first."""
+    sizes, done = [], wave.through
+    for step in wave.shape.ramp:
+        if step > done:
+            sizes.append(step - done)
+            done = step
+    last = wave.through + wave.waiting - done
+    if last > 0:
+        sizes.append(last)
+    if sizes and wave.flying:
+        sizes[0] += len(wave.flying)
+    return sizes
