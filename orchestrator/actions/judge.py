@@ -76,6 +76,8 @@ class Facts:
     gone_row: bool = False
     first_off_at: float | None = None
     withheld: bool = False
+    abandoned: bool = False
+    """The window had ended, and nobody waited for the job any longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,17 @@ class Judgement:
 
 def judge(facts: Facts, rules: StopRules) -> Judgement:
     """Rows 7 to 21: something was sent. The first row that matches."""
+    judged = _judge(facts, rules)
+    if facts.abandoned and judged.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+        return _with_words(judged, "; left at the end of the window, and its job may still act")
+    return judged
+
+
+def _with_words(judged: Judgement, words: str) -> Judgement:
+    return replace(judged, evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + words}))
+
+
+def _judge(facts: Facts, rules: StopRules) -> Judgement:
     sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
     assert sent, "rows 1 to 6 are for VMs nothing was sent to"
     end = End.GONE if facts.gone_row else end_of(facts.state)
@@ -119,11 +132,7 @@ def judge(facts: Facts, rules: StopRules) -> Judgement:
                 reason=Reason.UNREADABLE,
             )
         case End.DARK:
-            judged = _off(facts, sent, rules)
-            return replace(
-                judged,
-                evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + " (not re-read)"}),
-            )
+            return _with_words(_off(facts, sent, rules), " (not re-read)")
         case _:
             return _off(facts, sent, rules)
 
@@ -211,10 +220,7 @@ def judge_again(outcome: Outcome, facts: Facts, rules: StopRules, *, unstopped_s
         return _say(Outcome.CAME_BACK, f"it was Stopped, and at verification its state reads {facts.state}")
     if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF and unstopped_sent:
         judged = _off(facts, [attempt for attempt in facts.attempts if not attempt.never_arrived], rules)
-        return replace(
-            judged,
-            evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + "; seen at verification"}),
-        )
+        return _with_words(judged, "; seen at verification")
     if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF:
         return _say(Outcome.ALREADY_STOPPED, "Stopped at verification, and nothing of ours had reached the node")
     return None

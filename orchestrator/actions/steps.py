@@ -1,6 +1,7 @@
 """What the stop action is told and what it asks for: signals in, steps out. Times are monotonic seconds."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.model.outcome import AttemptReason, AttemptType, Reason
@@ -60,7 +61,25 @@ class Halt:
     reason: Reason
 
 
-Signal = Read | Answered | Looked | Saw | Elapsed | Halt
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The window takes no VM any more that the node has not begun with. The step under way goes on."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The window has ended: `cold` sends a cold stop to what is in flight without one, `abandon` reads it once and leaves.
+
+    The wait or watch under way is over.
+    """
+
+    now: float
+    at_end: Literal["cold", "abandon"]
+
+
+Signal = Read | Answered | Looked | Saw | Elapsed | Halt | Close | Expire
 
 
 # ── steps ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ monotonic seconds that come with each signal.
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, judge
 from orchestrator.actions.rules import (
@@ -25,8 +26,10 @@ from orchestrator.actions.rules import (
 )
 from orchestrator.actions.steps import (
     Answered,
+    Close,
     Done,
     Elapsed,
+    Expire,
     Halt,
     Look,
     Looked,
@@ -59,8 +62,10 @@ from orchestrator.model.target import (
 
 __all__ = [
     "Answered",
+    "Close",
     "Done",
     "Elapsed",
+    "Expire",
     "Halt",
     "Look",
     "Looked",
@@ -111,6 +116,10 @@ class StopState:
     grace_until: float = 0.0
     first_off_at: float | None = None
     halted: Reason | None = None
+    closed: bool = False
+    """The window takes no VM any more that the node has not begun with."""
+    at_end: Literal["cold", "abandon"] | None = None
+    """The window has ended, and this becomes of what is in flight; None before, and where it ends by the plan's rules."""
     withheld: bool = False
     unreadable_job: NodeError | None = None
     again: bool = False
@@ -141,9 +150,27 @@ class StopState:
         """Did anything leave that may have reached the node?"""
         return any(not attempt.never_arrived for attempt in self.attempts)
 
+    @property
+    def barred(self) -> Reason | None:
+        """Why no PUT may leave now: after a halt none at all, after the window's close none that would be the first."""
+        begun = any(attempt.accepted or attempt.verdict in {Verdict.OK, Verdict.ERR} for attempt in self.attempts)
+        return self.halted or (Reason.WINDOW if self.closed and not begun else None)
+
+    @property
+    def cold_due(self) -> bool:
+        """Does the end of the window ask for a cold stop that has not been sent yet?"""
+        cold_sent = any(attempt.type is AttemptType.COLD for attempt in self.attempts)
+        return self.at_end == "cold" and self.barred is None and not cold_sent
+
+    @property
+    def cut_short(self) -> bool:
+        """Is the job under way not waited for any longer, because the window has ended?"""
+        return self.at_end == "abandon" or self.cold_due
+
     def facts(self) -> Facts:
         """What the outcome is judged from."""
-        return Facts(self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld)
+        abandoned = self.at_end == "abandon"
+        return Facts(self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld, abandoned)
 
 
 def begin(rules: StopRules, now: float) -> tuple[StopState, Step]:
@@ -157,8 +184,9 @@ def carry_on(state: StopState, now: float, put: Answered | None) -> tuple[StopSt
     A job without a verdict is asked for first, given up or not; where the last one is known, the VM is read.
     """
     state = replace(
-        state, halted=None, withheld=False, tries=0, reads_failed=0, doubted=False, taken_up_at=now, asked_again=False
-    )
+        state, halted=None, closed=False, at_end=None, withheld=False, tries=0, reads_failed=0, doubted=False,
+        taken_up_at=now, asked_again=False,
+    )  # fmt: skip
     if put is not None:
         state, _ = _answered(state, put)
     if state.last.verdict in {Verdict.OK, Verdict.ERR}:
@@ -168,10 +196,14 @@ def carry_on(state: StopState, now: float, put: Answered | None) -> tuple[StopSt
 
 
 def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
-    """The next state and step; None where the step under way simply goes on (`Halt`, `Saw`)."""
+    """The next state and step; None where the step under way simply goes on (`Halt`, `Close`, `Expire`, `Saw`)."""
     match signal:
         case Halt(reason=reason):
             return replace(state, halted=state.halted or reason), None
+        case Close():
+            return replace(state, closed=True), None
+        case Expire(at_end=at_end):
+            return replace(state, closed=True, at_end=at_end), None
         case Saw(now=now, state=word):
             return _saw(state, now, word), None
         case Read():
@@ -206,8 +238,8 @@ def advance(state: StopState, signal: Signal) -> tuple[StopState, Step | None]:
 
 
 def withhold(state: StopState, now: float) -> tuple[StopState, Step]:
-    """Instead of the `Send` or `Resend` just asked for, which a `Halt` has overtaken."""
-    assert state.halted is not None
+    """Instead of the `Send` or `Resend` just asked for, which a `Halt` or the window's close has overtaken."""
+    assert state.barred is not None
     if state.pending is None:
         return _settle_read(replace(state, phase=Phase.SETTLE), now, unreadable=False)
     type_ = state.pending[0]
@@ -269,8 +301,9 @@ def _turn(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState,
             return _done(state, Outcome.SKIPPED, "Created: it never ran", Reason.STATE)
         if state.state == "Error":
             return _done(state, Outcome.FAILED, "its state reads Error, which takes no stop", Reason.STATE)
-    if state.halted is not None:
-        return _done(state, Outcome.NOT_REACHED, "the run ended before it was sent", state.halted)
+    if state.barred is not None:
+        ended = "the window closed" if state.barred is Reason.WINDOW else "the run ended"
+        return _done(state, Outcome.NOT_REACHED, f"{ended} before it was sent", state.barred)
     if unreadable or state.state in TRANSITIONAL_STATES:
         until = state.turn_at + rules.grace_seconds
         if now >= until:
@@ -305,15 +338,17 @@ def _answered(state: StopState, signal: Answered) -> tuple[StopState, Step]:
     match signal.result:
         case Accepted():
             state = _change(state, accepted=True)
-            return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
+            return _watch(state)
         case Refused(error=error, status=status):
             state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
             return replace(state, phase=Phase.END), ReadVm()
         case Lost(error=error):
             never_left = error.code == "http.unsent" and not state.last.tried
             state = _change(state, error=error, never_left=never_left, tried=not never_left)
-            if never_left and state.halted is not None:
+            if never_left and state.barred is not None:
                 return _settle_read(replace(state, phase=Phase.SETTLE), signal.now, unreadable=False)
+            if state.at_end == "abandon":
+                return replace(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
             pause = state.rules.back_off(state.tries)
             return replace(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
 
@@ -322,8 +357,7 @@ def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState,
     state = replace(state, unheard=isinstance(answer, JobUnreadable))
     match answer:
         case JobRunning():
-            state = _change(state, error=None, accepted=True)
-            return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, state.last.deadline)
+            return _watch(_change(state, error=None, accepted=True))
         case JobSucceeded() | JobFailed():
             state = _change(state, error=None)
             return _verdict(replace(state, phase=Phase.WATCH), now, answer)
@@ -331,7 +365,7 @@ def _settle(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState,
             return _settle_read(state, now, unreadable=False) if state.doubted else (state, ReadVm())
         case JobUnreadable():
             until = _at_least(state, state.last.deadline, state.rules.margin_seconds)
-            if now >= until:
+            if now >= until or state.at_end == "abandon":
                 heard_out = replace(state, phase=Phase.WATCH, unheard=not state.asked_again, asked_again=True)
                 return _no_verdict(heard_out, now)
             pause = state.rules.back_off(state.tries)
@@ -344,14 +378,14 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
     end = End.GONE if state.gone_row else end_of(state.state)
     age = now - job.at
     patience = job.at + max(rules.node_outage_seconds, rules.timeout_of(job.type))
-    if unreadable and now < _at_least(state, patience, rules.node_outage_seconds):
+    if unreadable and now < _at_least(state, patience, rules.node_outage_seconds) and state.at_end != "abandon":
         return state, Wait(now + rules.back_off(state.tries))
     if end is End.MID:
         until = _at_least(state, max(job.deadline, now), rules.timeout_of(job.type) + rules.margin_seconds)
-        return replace(_change(state, deadline=until), phase=Phase.WATCH), Watch(job.job_uuid, until)
+        return _watch(_change(state, deadline=until))
     if end is End.OFF and not state.doubted:
         return replace(state, doubted=True), Look(job.job_uuid)
-    over = unreadable or end in {End.OFF, End.GONE} or state.halted is not None
+    over = unreadable or end in {End.OFF, End.GONE} or state.barred is not None or state.at_end == "abandon"
     forgotten = job.accepted or age >= RESEND_SECONDS
     # A cold that may have acted is the last one, unless the plan asks for cold and nobody knows that it arrived.
     last_cold = job.type is AttemptType.COLD and (job.accepted or rules.type is not AttemptType.COLD)
@@ -365,7 +399,7 @@ def _settle_read(state: StopState, now: float, *, unreadable: bool) -> tuple[Sto
         return _send(state, job.type, job.reason, seconds)
     if over or state.tries > _MOST_TRIES:
         state = _change(state, never_arrived=True, verdict=Verdict.NONE, ended_at=now)
-        if state.halted is not None and job.type is not rules.type:
+        if state.barred is not None and job.type is not rules.type:
             state = replace(state, withheld=True)
         if state.sent:
             return _finish(state)
@@ -395,8 +429,8 @@ def _never_sent(state: StopState, end: End, *, unreadable: bool) -> tuple[StopSt
         return _done(state, Outcome.ALREADY_STOPPED, "Stopped by somebody else; our call never reached the node")
     if not unreadable and end is End.GONE:
         return _done(state, Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
-    if state.halted is not None:
-        return _done(state, Outcome.NOT_REACHED, "its call never reached the node, and the run is over", state.halted)
+    if state.barred is not None:
+        return _done(state, Outcome.NOT_REACHED, "its call never reached the node, and the run is over", state.barred)
     return _done(state, Outcome.FAILED, "no call reached the node, however often it was sent", Reason.STATE)
 
 
@@ -419,9 +453,15 @@ def _verdict(state: StopState, now: float, answer: JobAnswer) -> tuple[StopState
             state = replace(state, missing=not job.accepted)
             if state.missing and state.first_off_at is not None:
                 return _no_verdict(state, now)
-    if now >= job.deadline:
+    if now >= job.deadline or state.cut_short:
         return _no_verdict(state, now)
-    return state, Watch(job.job_uuid, job.deadline)
+    return _watch(state)
+
+
+def _watch(state: StopState) -> tuple[StopState, Step]:
+    """Follow the job to its deadline; where the window's end cuts it short, only look once more."""
+    until = state.last.at if state.cut_short else state.last.deadline
+    return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, until)
 
 
 def _ok(state: StopState, now: float, answer: JobSucceeded) -> StopState:
@@ -449,7 +489,7 @@ def _no_verdict(state: StopState, now: float) -> tuple[StopState, Step]:
 def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, Step]:
     rules, job = state.rules, state.last
     end = End.GONE if state.gone_row else end_of(state.state)
-    if unreadable and now < _readable_until(state):
+    if unreadable and now < _readable_until(state) and state.at_end != "abandon":
         return state, Wait(now + rules.back_off(state.reads_failed))
     if unreadable or end in {End.OFF, End.GONE}:
         return _finish(state)
@@ -460,6 +500,8 @@ def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, 
             state = replace(state, again=True)
             if job.type is AttemptType.COLD and not nothing_done(job.error, job.status):
                 return _settle_mid(state, now, end)  # it may have acted: never a second one
+            if state.cut_short:
+                return _fall_back(state, now, end, AttemptReason.ERROR)
             if now < state.grace_until:
                 return _again(state, now) if state.halted is None else _settle_mid(state, now, end)
             kind = exhausted(job.error)
@@ -495,14 +537,16 @@ def _again(state: StopState, now: float) -> tuple[StopState, Step]:
 
 def _fall_back(state: StopState, now: float, end: End, reason: AttemptReason) -> tuple[StopState, Step]:
     cold_sent = any(attempt.type is AttemptType.COLD for attempt in state.attempts)
-    if cold_sent or reason.value not in state.rules.fallback_on:
+    if state.cold_due and (reason is AttemptReason.TIMEOUT or reason.value not in state.rules.fallback_on):
+        reason = AttemptReason.WINDOW  # whatever the plan's fallback says
+    elif cold_sent or reason.value not in state.rules.fallback_on or state.at_end == "abandon":
         return _settle_mid(state, now, end)
     # Nobody looked for long, and it was started since: whoever did that does not expect a power cut.
     job = state.last
     unwatched = now - (job.ended_at or job.deadline) > state.rules.node_outage_seconds
     if unwatched and (_touched(state) or (state.first_off_at is not None and end is End.UP)):
         return _finish(state)
-    if state.halted is not None:
+    if state.barred is not None:
         return _settle_mid(replace(state, withheld=True), now, end)
     state = replace(state, grace_until=now + state.rules.cold_seconds, tries=0)
     return _send(state, AttemptType.COLD, reason, state.rules.cold_seconds)
@@ -510,7 +554,7 @@ def _fall_back(state: StopState, now: float, end: End, reason: AttemptReason) ->
 
 def _settle_mid(state: StopState, now: float, end: End) -> tuple[StopState, Step]:
     """Stopping may still become something else until the last deadline."""
-    if end is End.MID and now < state.last.deadline:
+    if end is End.MID and now < state.last.deadline and state.at_end != "abandon":
         return state, Wait(min(state.last.deadline, now + 2.0 * state.rules.scale))
     return _finish(state)
 

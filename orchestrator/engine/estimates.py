@@ -30,7 +30,7 @@ class Figures:
 def known_figures(seconds: Sequence[float]) -> Figures:
     """From what one VM took in earlier runs, the newest first; at least one."""
     newest = seconds[0]
-    return Figures(min(min(seconds), newest * (1 - _SPREAD)), newest, max(max(seconds), newest * (1 + _SPREAD)))
+    return Figures(min(*seconds, newest * (1 - _SPREAD)), newest, max(*seconds, newest * (1 + _SPREAD)))
 
 
 @dataclass(slots=True)

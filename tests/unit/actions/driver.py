@@ -1,14 +1,16 @@
 """Drives the stop action with scripted answers, and keeps every step it asked for."""
 
 import math
-from typing import Self
+from typing import Literal, Self
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.actions.rules import StopRules
 from orchestrator.actions.stop import (
     Answered,
+    Close,
     Done,
     Elapsed,
+    Expire,
     Halt,
     Look,
     Looked,
@@ -204,6 +206,24 @@ class Stop:
             self.steps.append(instead)
         elif isinstance(self.step, Wait):
             self.interrupt()
+        return self
+
+    def close(self) -> Self:
+        """The window takes nobody any more; a first PUT just asked for is withheld, a wait is cut short."""
+        return self._told(Close(self.now))
+
+    def expire(self, at_end: Literal["cold", "abandon"]) -> Self:
+        """The window has ended; a wait or watch is cut short, and a watched job is looked at by whoever comes next."""
+        return self._told(Expire(self.now, at_end))
+
+    def _told(self, signal: Close | Expire) -> Self:
+        self.state, step = advance(self.state, signal)
+        assert step is None
+        if isinstance(self.step, Send | Resend) and self.state.barred is not None:
+            self.state, instead = withhold(self.state, self.now)
+            self.steps.append(instead)
+        elif isinstance(self.step, Wait) or (isinstance(self.step, Watch) and isinstance(signal, Expire)):
+            self._go(Elapsed(self.now))
         return self
 
     def settle(self, word: str) -> Self:

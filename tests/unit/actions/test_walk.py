@@ -10,8 +10,10 @@ from orchestrator.actions.rules import ErrorClass, StopRules, classify, exhauste
 from orchestrator.actions.saved import Put, Saved, load, save
 from orchestrator.actions.stop import (
     Answered,
+    Close,
     Done,
     Elapsed,
+    Expire,
     Halt,
     Look,
     Looked,
@@ -108,6 +110,8 @@ class Walk:
     numbers: list[int]
     words: list[str]
     halt_at: int | None
+    window: tuple[int, str] | None = None
+    """Number of the step at which the window closes, and what becomes then of what is in flight: `finish` says nothing."""
     kills: dict[int, int] = field(default_factory=dict)
     """Number of a step → which of `AWAY` passes before another process takes it up."""
     now: float = START
@@ -136,6 +140,9 @@ class Walk:
                 continue
             if self.halt_at is not None and len(self.steps) > self.halt_at and self.state.halted is None:
                 self._halt()
+                continue
+            if self.window is not None and len(self.steps) > self.window[0] and not self.state.closed:
+                self._close(self.window[1])
                 continue
             self._answer()
         return self.step.judgement
@@ -183,6 +190,18 @@ class Walk:
             case Resend(job_uuid=job_uuid):
                 lost = Lost(error("orchestrator.not_sent"))
                 self._go(Answered(self.now, self.now, NODE_EPOCH + self.now + self.ahead, job_uuid, lost))
+            case _:
+                pass
+
+    def _close(self, at_end: str) -> None:
+        signal = Close(self.now) if at_end == "finish" else Expire(self.now, "cold" if at_end == "cold" else "abandon")
+        self.state, none = advance(self.state, signal)
+        assert none is None
+        match self.step:
+            case Send() | Resend() if self.state.barred is not None:
+                self._next(withhold(self.state, self.now))
+            case Wait() | Watch() if at_end != "finish":
+                self._go(Elapsed(self.now))
             case _:
                 pass
 
@@ -263,7 +282,9 @@ class Walk:
     def _next(self, pair: tuple[StopState, Step | None]) -> None:
         state, step = pair
         assert step is not None
-        assert state.halted is None or not isinstance(step, Send | Resend), "a PUT after the signal"
+        assert state.barred is None or not isinstance(step, Send | Resend), "a PUT after the signal"
+        abandoned = state.at_end == "abandon"
+        assert not abandoned or not isinstance(step, Wait | Send | Resend), "the window is over, and it goes on"
         assert not (isinstance(step, Wait) and step.until < self.now), "a wait that is over already"
         self.state, self.step = state, step
         if self.state.attempts and not isinstance(step, Send):
@@ -274,6 +295,11 @@ class Walk:
         self.cold_reasons.append(send.reason)
         if self.rules.type is AttemptType.COLD:
             assert send.reason is AttemptReason.PLAN
+            return
+        if send.reason is AttemptReason.WINDOW:
+            assert self.state.at_end == "cold"
+            assert self.last_read not in {"Stopped", "Destroyed", GONE_ROW, UNREADABLE}
+            assert not [attempt for attempt in self.state.attempts if attempt.type is AttemptType.COLD]
             return
         assert send.reason.value in self.rules.fallback_on
         grace = next(attempt for attempt in reversed(self.state.attempts) if attempt.type is AttemptType.GRACE)
@@ -299,6 +325,7 @@ walks = st.builds(
     numbers=choices,
     words=leanings,
     halt_at=st.none() | st.integers(0, 40),
+    window=st.none() | st.tuples(st.integers(0, 30), st.sampled_from(("finish", "cold", "abandon"))),
     kills=st.dictionaries(st.integers(1, 30), st.integers(0, len(AWAY) - 1), max_size=4),
 )
 often = settings(max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -363,18 +390,18 @@ def test_what_never_arrived_was_not_sent(walk: Walk) -> None:
         return
     assert not walk.state.sent
     assert outcome not in STOPPED | {Outcome.CAME_BACK, Outcome.UNKNOWN}
-    if walk.state.halted is not None and walk.state.attempts and outcome is not Outcome.ALREADY_STOPPED:
+    if walk.state.barred is not None and walk.state.attempts and outcome is not Outcome.ALREADY_STOPPED:
         assert outcome in {Outcome.NOT_REACHED, Outcome.NOT_FOUND}
 
 
 @often
 @given(walks)
 def test_a_withheld_fallback_is_named_only_after_a_signal(walk: Walk) -> None:
-    """fallback_withheld is said only after a signal, of a VM that is up, without a cold that did anything."""
+    """fallback_withheld is said only after a signal, or a close before the node had the VM's job, of a VM that is up, without a cold that did anything."""
     judgement = walk.run()
     if judgement.reason is not Reason.FALLBACK_WITHHELD:
         return
-    assert walk.state.halted is not None
+    assert walk.state.barred is not None
     assert judgement.outcome is Outcome.FAILED
     colds = [attempt for attempt in walk.state.attempts if attempt.type is AttemptType.COLD and not attempt.never_arrived]
     assert all(cold.verdict is Verdict.ERR and cold.error and nothing_done(cold.error) for cold in colds)
