@@ -38,8 +38,9 @@ from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.clouds.zstack.query import seen_vm
 from orchestrator.engine import again, drive
+from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import keep_plan, opening, run_record
-from orchestrator.engine.run import Run, prepare
+from orchestrator.engine.run import Run
 from orchestrator.journal.interface import Journal, JournalEvent
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import Owner, this_process

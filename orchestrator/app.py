@@ -6,8 +6,8 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,16 +16,29 @@ from platformdirs import user_state_path
 
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
-from orchestrator.engine.again import check_files_kept, is_unfinished, kept_plan, left_over, narrowed, take_up
+from orchestrator.engine.again import (
+    check_files_kept,
+    is_unfinished,
+    kept_plan,
+    left_over,
+    narrowed,
+    take_up,
+    with_window_end,
+)
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.prepare import Took, check_permission, new_run_id, node_facts, prepare
 from orchestrator.engine.preview import Preview, drift
 from orchestrator.engine.records import Prepared, opening, run_record
-from orchestrator.engine.run import Run, check_permission, new_run_id, node_facts, prepare
+from orchestrator.engine.run import Run
+from orchestrator.engine.start import Say, at_start, warned
+from orchestrator.engine.window import times_kept, times_of
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
+from orchestrator.model.moment import rfc3339
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import ReportOptions
@@ -131,18 +144,30 @@ def client_for(plan_file: PlanFile, settings: ConnectionSettings) -> ZStackClien
 
 
 async def preview(
-    plan_file: PlanFile, settings: ConnectionSettings, *, strict: bool = False, terminal: bool = False
+    plan_file: PlanFile,
+    settings: ConnectionSettings,
+    *,
+    strict: bool = False,
+    terminal: bool = False,
+    journal: Journal | None = None,
 ) -> Preview:
     """Everything a run would do, without a change. `problems` in it are what would refuse the run.
+
+    `journal`: whose earlier runs the forecast rests on; None where there are none.
 
     Raises UsageError, LoginError, NodeUnreachableError, PermissionDeniedError.
     """
     _guard_endpoint(plan_file, settings)
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
+        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"))
         await check_permission(cloud, plan_file.plan)
         return prepared.preview
+
+
+def _took(journal: Journal | None, action: str) -> Took:
+    """What VMs took in the earlier runs of a journal."""
+    return (lambda uuids: {}) if journal is None else partial(journal.took, action)
 
 
 async def run(
@@ -158,35 +183,48 @@ async def run(
     listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
     started: Callable[[Run], None] = lambda run: None,
     parent_run: str | None = None,
+    say: Say = lambda level, text: None,
+    clock: Clock | None = None,
 ) -> RunReport:
-    """Run a plan to its report; the caller writes the files with `write_reports`.
+    """Run a plan to its report; the caller writes the files with `write_reports`. Waits for the window's start.
 
     `terminal`: somebody looks, so that an empty `exclude` or `protect` only warns. `earlier`: a preview to hold the run
-    against. `confirm`: asked before the first change; None means yes.
+    against. `confirm`: asked before the first change; None means yes. `say` is told of the wait, and what it brought.
     `listeners` makes the run's listeners from its id; `started` is handed the run, for its `interrupt` and `leave`.
     Raises RefusedError and its kin before the first change; afterwards only JournalError.
     """
     _guard_endpoint(plan_file, settings)
     check_report_folder(plan_file)
+    clock = clock or Clock()
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal)
-        _refuse(prepared.preview.problems)
-        prepared = _warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
-        await check_permission(cloud, plan_file.plan)
+
+        async def ready() -> Prepared:
+            prepared = await prepare(
+                plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"), clock=clock
+            )
+            _refuse(prepared.preview.problems)
+            prepared = warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
+            await check_permission(cloud, plan_file.plan)
+            return prepared
+
+        prepared = await ready()
         if confirm is not None and not await confirm(prepared):
             raise RefusedError("not confirmed: nothing was sent")
-        now = datetime.now(UTC)
+        window = times_of(plan_file.plan.window)
+        if window is not None and window.start is not None and clock.unix() < window.start:
+            outage = plan_file.plan.limits.node_outage.total_seconds()
+            prepared = await at_start(prepared, ready, window, clock, outage_seconds=outage, say=say)
         record = run_record(
             prepared,
-            run_id=new_run_id(now),
-            started_at=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            run_id=new_run_id(datetime.fromtimestamp(clock.unix(), UTC)),
+            started_at=clock.wall(),
             started_by=_who(),
             tool_version=TOOL_VERSION,
             parent_run=parent_run,
         )
         owner = this_process(record.started_by)
-        this = Run(opening(prepared, record), cloud, journal, owner=owner, listeners=listeners(record.id))
+        this = Run(opening(prepared, record), cloud, journal, owner=owner, clock=clock, listeners=listeners(record.id))
         started(this)
         return await this.run()
 
@@ -200,14 +238,18 @@ async def resume(
     took_over: Callable[[Held], None] = lambda before: None,
     listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
     started: Callable[[Run], None] = lambda run: None,
+    window_end: datetime | None = None,
+    say: Say = lambda level, text: None,
 ) -> RunReport:
     """Carry on a run that a process has left, to its report; one that has ended meanwhile is only reported.
 
-    `settings` are those of `settings_for`. `confirm` is shown the unfinished report. `took_over` is told of a dead
+    `settings` are those of `settings_for`. `window_end` gives its window another end; past its end nothing is sent any
+    more, which `say` is told. `confirm` is shown the unfinished report. `took_over` is told of a dead
     process whose lock was taken. Raises RunLockedError while a living one works on it, and as `run`.
     """
     plan_file = kept_plan(journal.plan_file(run.id))
     check_report_folder(plan_file)
+    _check_window_end(window_end)
     held = journal.lock(run.id)
     if held is not None and held.alive:
         raise RunLockedError(run.id, held)
@@ -215,6 +257,13 @@ async def resume(
         cloud = ZStackCloud(client)
         facts = await node_facts(cloud)
         await check_permission(cloud, plan_file.plan)
+        window = times_kept(run.window)
+        if window_end is None and window is not None and Clock().unix() >= window.end:
+            say(
+                "warning",
+                f"the window ended at {rfc3339(window.end)}: nothing is sent any more, what is at the node is followed to "
+                "its end; --window-end TIME gives the window another end",
+            )
         if confirm is not None and not await confirm(journal.report(run.id)):
             raise RefusedError("not confirmed: nothing was sent")
         owner = this_process(_who())
@@ -224,18 +273,26 @@ async def resume(
         run = journal.run(run.id)  # the lock is ours: nobody changes it any more
         if not is_unfinished(run):
             return journal.report(run.id)
-        taken_up = take_up(run, plan_file, journal, cloud, ahead_seconds=facts.clock_ahead_seconds)
+        ahead = facts.clock_ahead_seconds
+        taken_up = take_up(run, plan_file, journal, cloud, ahead_seconds=ahead, window_end=window_end)
         this = Run(taken_up, cloud, journal, owner=owner, listeners=listeners(run.id))
         started(this)
         return await this.run()
 
 
 async def retry(
-    run_record: RunRecord, settings: ConnectionSettings, *, journal: Journal, **options: Any
+    run_record: RunRecord,
+    settings: ConnectionSettings,
+    *,
+    journal: Journal,
+    window_end: datetime | None = None,
+    **options: Any,
 ) -> RunReport | None:
     """A new run over what another left failed, unknown, came_back or not_reached; None where it left nothing.
 
-    `options` are those of `run`. Raises as `run`, and RefusedError for a run that has not ended.
+    `window_end` gives the plan's window another end. `options` are those of `run`.
+
+    Raises as `run`, and RefusedError for a run that has not ended.
     """
     held = journal.lock(run_record.id)
     if held is not None and held.alive:
@@ -249,7 +306,8 @@ async def retry(
         return None
     kept = journal.plan_file(run_record.id)
     check_files_kept(kept, run_record)
-    plan_file = narrowed(kept_plan(kept), run_record, vms)
+    _check_window_end(window_end)
+    plan_file = with_window_end(narrowed(kept_plan(kept), run_record, vms), window_end)
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 
 
@@ -289,10 +347,9 @@ def _guard_endpoint(plan_file: PlanFile, settings: ConnectionSettings) -> None:
         )
 
 
-def _warned(prepared: Prepared, warnings: Sequence[str]) -> Prepared:
-    """With more warnings, for the question before the run as well as for its report."""
-    shown = prepared.preview
-    return replace(prepared, preview=shown.model_copy(update={"warnings": (*shown.warnings, *warnings)}))
+def _check_window_end(window_end: datetime | None) -> None:
+    if window_end is not None and window_end.timestamp() <= Clock().unix():
+        raise UsageError(f"--window-end {window_end.isoformat()} has passed: give a time that is to come")
 
 
 def _refuse(problems: Sequence[str]) -> None:

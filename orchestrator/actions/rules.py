@@ -43,6 +43,12 @@ class StopRules:
             return self.power_cut_seconds * 11 / 12
         return self.power_cut_seconds - 5.0
 
+    @property
+    def worst_seconds(self) -> float:
+        """The longest that a VM may hold its slots by these rules, the node being there."""
+        worst = self.timeout_of(self.type) + self.margin_seconds
+        return worst + (self.cold_seconds + self.margin_seconds if self.fallback_on else 0.0)
+
     def timeout_of(self, type_: AttemptType) -> float:
         """The whole timeout of a PUT of this type."""
         return self.grace_seconds if type_ is AttemptType.GRACE else self.cold_seconds

@@ -501,7 +501,7 @@ def _end(state: StopState, now: float, *, unreadable: bool) -> tuple[StopState, 
             if job.type is AttemptType.COLD and not nothing_done(job.error, job.status):
                 return _settle_mid(state, now, end)  # it may have acted: never a second one
             if state.cut_short:
-                return _fall_back(state, now, end, AttemptReason.ERROR)
+                return _fall_back(state, now, end, AttemptReason.WINDOW)
             if now < state.grace_until:
                 return _again(state, now) if state.halted is None else _settle_mid(state, now, end)
             kind = exhausted(job.error)
@@ -537,7 +537,7 @@ def _again(state: StopState, now: float) -> tuple[StopState, Step]:
 
 def _fall_back(state: StopState, now: float, end: End, reason: AttemptReason) -> tuple[StopState, Step]:
     cold_sent = any(attempt.type is AttemptType.COLD for attempt in state.attempts)
-    if state.cold_due and (reason is AttemptReason.TIMEOUT or reason.value not in state.rules.fallback_on):
+    if state.cold_due and (reason is not AttemptReason.ERROR or reason.value not in state.rules.fallback_on):
         reason = AttemptReason.WINDOW  # whatever the plan's fallback says
     elif cold_sent or reason.value not in state.rules.fallback_on or state.at_end == "abandon":
         return _settle_mid(state, now, end)

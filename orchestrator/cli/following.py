@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from orchestrator import app
 from orchestrator.cli.conduct import Conductor, Job, Started, ask_yes, conduct_options
 from orchestrator.cli.journals import reading
-from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
+from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks, window_end_option
 from orchestrator.cli.running import confirm_run
 from orchestrator.engine.again import is_unfinished
 from orchestrator.journal.interface import Journal
@@ -21,13 +22,16 @@ from orchestrator.settings import ConnectionSettings
 
 @click.command()
 @click.argument("run")
+@window_end_option
 @conduct_options
 @journal_option
 @connection_options
-def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any) -> int:
+def resume(
+    run: str, *, window_end: datetime | None, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any
+) -> int:
     """Carry on RUN, which was killed or interrupted, with the jobs that it had sent.
 
-    Its targets, limits and node are those of the journal. A run that has ended is only reported again.
+    Its targets, limits, window and node are those of the journal. A run that has ended is only reported again.
 
     Example: orchestrator resume last --yes
     """
@@ -53,7 +57,7 @@ def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: boo
                 return journal.report(record.id)
             return await app.resume(
                 record, settings, journal=journal, confirm=conductor.asking(_confirm_resume), took_over=took_over,
-                listeners=conductor.listeners, started=started,
+                listeners=conductor.listeners, started=started, window_end=window_end, say=conductor.say,
             )  # fmt: skip
 
         return job
@@ -64,10 +68,14 @@ def resume(run: str, *, endpoint: str | None, ca_file: str | None, insecure: boo
 @click.command()
 @click.argument("run")
 @click.option("--strict", is_flag=True, help="Warnings about the plan refuse the run.")
+@window_end_option
 @conduct_options
 @journal_option
 @connection_options
-def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any) -> int:
+def retry(
+    run: str, *, strict: bool, window_end: datetime | None, endpoint: str | None, ca_file: str | None, insecure: bool,
+    **options: Any,
+) -> int:  # fmt: skip
     """A new run over what RUN left failed, unknown, came_back or not_reached, and nothing else.
 
     States are read anew; limits and what the plan excludes and protects stay.
@@ -84,6 +92,7 @@ def retry(run: str, *, strict: bool, endpoint: str | None, ca_file: str | None, 
             return await app.retry(
                 record, settings, journal=journal, strict=strict, terminal=conductor.attended,
                 confirm=conductor.asking(confirm_run(who_asks(settings))), listeners=conductor.listeners, started=started,
+                window_end=window_end, say=conductor.say,
             )  # fmt: skip
 
         return job

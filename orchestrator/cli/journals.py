@@ -23,3 +23,13 @@ def reading(url: str | None, run: str | None = None) -> Iterator[SqliteJournal]:
         yield journal
     finally:
         anyio.run(journal.close)
+
+
+@contextmanager
+def reading_if_any(url: str | None) -> Iterator[SqliteJournal | None]:
+    """The journal, read-only, closed afterwards; None where none was made yet."""
+    if not app.journal_path(url).exists():
+        yield None
+        return
+    with reading(url) as journal:
+        yield journal

@@ -1,12 +1,14 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import click
 
 from orchestrator.cli.streams import Say, voice
 from orchestrator.model.safe import one_line
+from orchestrator.plan.moments import parse_moment
 from orchestrator.settings import ConnectionSettings, connection_settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -30,6 +32,21 @@ def journal_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--journal", metavar="URL", envvar="ORCHESTRATOR_JOURNAL", show_envvar=True,
         help="The journal: a path, or sqlite:////absolute/path.",
+    )(command)  # fmt: skip
+
+
+def _moment(context: click.Context, option: click.Parameter, value: str | None) -> datetime | None:
+    try:
+        return None if value is None else parse_moment(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
+def window_end_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--window-end."""
+    return click.option(
+        "--window-end", callback=_moment, metavar="TIME",
+        help="Another end of the window, with an offset: 2026-11-29T04:00:00+08:00.",
     )(command)  # fmt: skip
 
 

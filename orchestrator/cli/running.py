@@ -12,12 +12,14 @@ from pydantic import ValidationError
 
 from orchestrator import app
 from orchestrator.cli.conduct import LEFT_EARLY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.journals import reading_if_any
 from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import complain, interactive
 from orchestrator.engine.admit import Kind
 from orchestrator.engine.preview import Preview
 from orchestrator.engine.records import Prepared
+from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.journal.interface import Journal
 from orchestrator.model.report import RunReport
@@ -68,7 +70,7 @@ def run(
             return await app.run(
                 plan_file, settings, journal=journal, strict=strict, earlier=earlier, allow_drift=allow_drift,
                 terminal=conductor.attended, confirm=conductor.asking(confirm_run(who_asks(settings))),
-                listeners=conductor.listeners, started=started,
+                listeners=conductor.listeners, started=started, say=conductor.say,
             )  # fmt: skip
 
         return job
@@ -85,9 +87,13 @@ def run(
     help="Write the preview there, for run --preview FILE.",
 )
 @click.option("--strict", is_flag=True, help="Warnings about the plan count as refusals.")
+@journal_option
 @connection_options
-def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None, ca_file: str | None, insecure: bool) -> int:
-    """Show everything a run of PLAN would do, without a change.
+def preview(
+    plan: Path, *, out: Path | None, strict: bool, journal: str | None,
+    endpoint: str | None, ca_file: str | None, insecure: bool,
+) -> int:  # fmt: skip
+    """Show everything a run of PLAN would do, without a change. The forecast rests on the runs of the journal.
 
     Example: orchestrator preview plans/rack.yaml --out rack.preview.json
     """
@@ -97,10 +103,11 @@ def preview(plan: Path, *, out: Path | None, strict: bool, endpoint: str | None,
 
     async def go() -> Preview | None:
         async with Signals():
-            return await app.preview(plan_file, settings, strict=strict, terminal=interactive())
+            return await app.preview(plan_file, settings, strict=strict, terminal=interactive(), journal=earlier)
         return None
 
-    shown = anyio.run(go)
+    with reading_if_any(journal) as earlier:
+        shown = anyio.run(go)
     if shown is None:
         complain("interrupted: nothing was changed")
         return LEFT_EARLY
@@ -181,9 +188,36 @@ def _preview_lines(shown: Preview) -> list[str]:
         ]
         if len(longest) > _MOST_HOSTS:
             lines.append(f"    and {len(longest) - _MOST_HOSTS} more")
+    lines += [f"  {line}" for line in _time_lines(shown)]
     for vm in shown.vms:
         if vm.verdict not in {Kind.OK, Kind.ALREADY_STOPPED}:
             lines.append(f"  {vm.verdict}: {one_line(vm.name or '')} {vm.uuid}: {one_line(vm.why)}")
     lines += [f"  warning: {one_line(warning)}" for warning in shown.warnings]
     lines.append(f"digest {shown.digest}")
     return lines
+
+
+def _time_lines(shown: Preview) -> list[str]:
+    """The forecast, and the window it is to fit into."""
+    lines = []
+    window, forecast = shown.window, shown.forecast
+    if window is not None:
+        times = times_kept(window)
+        assert times is not None
+        opens = f"from {window.start} " if window.start is not None else ""
+        kept = f", nothing is begun that would end in the last {in_words(times.reserve_seconds)}"
+        reserve = kept if times.reserve_seconds else ""
+        lines.append(f"window: {opens}to {window.end}{reserve}; at its end: {_AT_END[times.at_end]}")
+    if forecast is not None and forecast.high_seconds:
+        low, likely, high = (
+            in_words(seconds) for seconds in (forecast.low_seconds, forecast.likely_seconds, forecast.high_seconds)
+        )
+        lines.append(f"forecast: {low} to {high}, most likely {likely}; it rests on {forecast.rests_on}")
+    return lines
+
+
+_AT_END = {
+    "finish": "what is in flight ends by the plan's rules",
+    "cold": "what is in flight gets a cold stop",
+    "abandon": "what is in flight is read once and left",
+}

@@ -1,6 +1,6 @@
 """A verdict for every target before the first change; one refusal stops the run. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -90,10 +90,17 @@ def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> s
 
 
 def guard_problems(
-    plan: Plan, resolution: Resolution, verdicts: list[Verdict], *, strict: bool, terminal: bool
+    plan: Plan,
+    resolution: Resolution,
+    verdicts: list[Verdict],
+    warnings: Sequence[str],
+    *,
+    strict: bool,
+    terminal: bool,
 ) -> list[str]:
     """Every reason to refuse the whole run, each one sentence with the remedy; empty when it may begin.
 
+    `warnings`: what `strict` refuses.
     Where nobody looks (`terminal` false), a protection that protects nothing refuses as `strict` does.
     """
     problems = []
@@ -122,5 +129,5 @@ def guard_problems(
             for selector in resolution.empty_selectors
         ]
     if strict:
-        problems += [f"--strict refuses a warning: {warning}" for warning in resolution.warnings]
+        problems += [f"--strict refuses a warning: {warning}" for warning in warnings]
     return problems

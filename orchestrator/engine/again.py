@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,11 +10,14 @@ from orchestrator.actions.saved import Saved, load
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import WAVE, rules_of
+from orchestrator.engine.estimates import known_figures
 from orchestrator.engine.records import Opening
+from orchestrator.engine.window import ending_at
 from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import Journal
+from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import RunRecord, VmRecord, WaveRecord
+from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
 from orchestrator.plan.model import WaveLimits
@@ -61,8 +65,11 @@ def take_up(
     *,
     ahead_seconds: float | None,
     clock: Clock | None = None,
+    window_end: datetime | None = None,
 ) -> Opening:
     """The opening of a run whose lock is ours; outcomes stay as they are. `ahead_seconds`: the node's clock minus ours.
+
+    `window_end`: another end of the window than the one kept; None leaves that.
 
     Raises RefusedError where an earlier version kept too little.
     """
@@ -99,6 +106,7 @@ def take_up(
             "exit_code": None,
             "finished_at": None,
             "resumed_at": (*run.resumed_at, clock.wall()),
+            "window": _window(run, window_end),
         }
     )
     begun: dict[str, str] = {}
@@ -107,7 +115,25 @@ def take_up(
         if started is not None and vm.wave is not None:
             begun[vm.wave] = min(started, begun.get(vm.wave, started))
     waves = [WaveRecord(name=name, started_at=at, finished_at=None, totals={}) for name, at in begun.items()]
-    return Opening(plan, run, records, rows, ahead_seconds, None, saved, waves)
+    known = {uuid: known_figures(seconds) for uuid, seconds in journal.took(run.action, list(rows)).items()}
+    return Opening(plan, run, records, rows, ahead_seconds, None, saved, waves, known)
+
+
+def _window(run: RunRecord, window_end: datetime | None) -> WindowRecord | None:
+    if window_end is None:
+        return run.window
+    end = rfc3339(window_end.timestamp())
+    if run.window is None:
+        return WindowRecord(start=None, end=end, at_end="finish", reserve_seconds=0.0)
+    return run.window.model_copy(update={"end": end})
+
+
+def with_window_end(plan_file: PlanFile, window_end: datetime | None) -> PlanFile:
+    """The plan with another end of its window, which is open already; None changes nothing."""
+    if window_end is None:
+        return plan_file
+    window = ending_at(plan_file.plan.window, window_end)
+    return replace(plan_file, plan=plan_file.plan.model_copy(update={"window": window}))
 
 
 def left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:

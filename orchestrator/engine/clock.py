@@ -5,12 +5,17 @@ and a sign of its end must hold that time, or a power cut that was slept through
 """
 
 import time
-from datetime import UTC, datetime
 
 import anyio
 
+from orchestrator.model.moment import rfc3339
+
 _WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 """A clock that runs on while the machine sleeps: Linux has the first, macOS's second is one."""
+
+
+_LOOK_SECONDS = 10.0
+"""How often a long wait for the wall clock looks at it: timers stand still while a machine sleeps."""
 
 
 def sleep_seconds() -> float:
@@ -36,7 +41,12 @@ class Clock:
     def wall(self, at: float | None = None) -> str:
         """RFC 3339 in UTC, milliseconds; of a monotonic moment, or now."""
         ago = 0.0 if at is None else self.now() - at
-        return datetime.fromtimestamp(self.unix() - ago, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(self.unix() - ago)
+
+    async def sleep_until(self, unix: float) -> None:
+        """Return when our wall clock has come there, however often it is set, and however long the machine sleeps."""
+        while (left := unix - self.unix()) > 0:  # noqa: ASYNC110 - the clock that is waited for has no event
+            await anyio.sleep(min(left, _LOOK_SECONDS))
 
     def learn_node(self, ahead_seconds: float | None) -> None:
         """The node's clock is so far ahead of our wall clock now; None where it does not tell.

@@ -7,12 +7,15 @@ from typing import Literal
 
 from orchestrator.actions.rules import StopRules, stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
-from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves
+from orchestrator.engine.estimates import Estimates, Figures
+from orchestrator.engine.forecast import Outlook, Shape
+from orchestrator.engine.schedule import SlotLimits
+from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves, ramp_steps
 from orchestrator.model.fault import NodeError
-from orchestrator.model.outcome import Outcome, Reason
+from orchestrator.model.outcome import AttemptReason, Outcome, Reason
 from orchestrator.model.report import VmRecord
 from orchestrator.model.target import VmRow
-from orchestrator.plan.model import Plan
+from orchestrator.plan.model import Limits, Plan
 from orchestrator.plan.quantities import Quantity
 from orchestrator.plan.waves import Wave as PlannedWave
 
@@ -41,6 +44,33 @@ def rules_of(plan: Plan) -> dict[str, StopRules]:
     """How the VMs of each wave are stopped."""
     outage = plan.limits.node_outage.total_seconds()
     return {name: stop_rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}
+
+
+def slot_limits(limits: Limits) -> SlotLimits:
+    """How many VMs may be in flight."""
+    return SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
+
+
+def estimates_of(plan: Plan, known: Mapping[str, Figures]) -> Estimates:
+    """What VMs are expected to take before any has ended. `known`: by UUID, from earlier runs."""
+    rules = stop_rules(plan.stop, 0.0)
+    return Estimates(known, rules.power_cut_seconds, rules.scale)
+
+
+def outlook_of(plan: Plan, to_send: Mapping[str, int], estimates: Estimates) -> Outlook:
+    """A forecast of a plan's waves; nobody waits in it yet. `to_send`: by wave, the VMs that its ramp is of."""
+    rules = rules_of(plan)
+    shapes = [
+        Shape(
+            name,
+            slot_limits(plan.limits_of(wave)),
+            rules[name].worst_seconds,
+            after=wave.after if wave is not None else (),
+            ramp=ramp_steps(plan.limits_of(wave).ramp, to_send.get(name, 0)),
+        )
+        for name, wave in waves_of(plan).items()
+    ]
+    return Outlook(shapes, slot_limits(plan.limits), plan.limits.requests_per_second, estimates)
 
 
 class Course:
@@ -87,6 +117,15 @@ class Course:
             self._waiting.pop(uuid, None)
         orders = self._obey(self._waves.begin(self._through, ended, self._budget.excused))
         return [*orders, *(order for crossing in crossings for order in self._cross(crossing))]
+
+    @property
+    def to_send(self) -> dict[str, int]:
+        """By wave: its VMs without an outcome before the run."""
+        return {name: self._waves.to_send(name) for name in self._planned}
+
+    def close(self) -> list[Order]:
+        """The window takes nobody any more: what waits is not reached."""
+        return self._obey(self._waves.stop(Reason.WINDOW))
 
     def allowance(self, wave: str) -> int:
         """How many more VMs of this wave may start now."""
@@ -140,7 +179,8 @@ class Course:
     def _counts_as(self, record: VmRecord) -> Literal["failure", "power_cut"] | None:
         assert record.outcome is not None
         planned = self._planned[_wave(record)]
-        return counts_as(record.outcome, cold_planned=self._plan.stop_of(planned).type == "cold")
+        asked = any(attempt.reason is AttemptReason.WINDOW for attempt in record.attempts)  # by `at_end: cold`
+        return counts_as(record.outcome, cold_planned=asked or self._plan.stop_of(planned).type == "cold")
 
 
 def _count(number: int | None) -> Quantity | None:

@@ -90,8 +90,8 @@ class Dispatcher:
         """Something changed that the dispatcher should know: a slot, a wave, or the halt."""
         self._changed.set()
 
-    def release(self, place: Place, seconds: float) -> None:
-        """A VM has its outcome: its slots are free."""
+    def release(self, place: Place, seconds: float | None) -> None:
+        """A VM has its outcome: its slots are free. `seconds` says how long such a VM takes, None where it says nothing."""
         place.queue.slots.count(-1)
         if place.placed:
             place.queue.slots.take_place(place.row, -1)

@@ -13,8 +13,10 @@ from orchestrator.actions.rules import StopRules
 from orchestrator.actions.saved import Put, Saved, save
 from orchestrator.actions.stop import (
     Answered,
+    Close,
     Done,
     Elapsed,
+    Expire,
     Halt,
     Look,
     Looked,
@@ -98,6 +100,7 @@ class Drive:
         self._times = [_Times(attempt.sent_at, attempt.ended_at) for attempt in record.attempts]
         self._written = list(record.attempts)
         self._noted: tuple[object, ...] = ()
+        self._heeded = 0
 
     async def run(self) -> tuple[VmRecord, StopState]:
         """The VM's record with its outcome, not yet journalled, and the state it was judged from."""
@@ -105,9 +108,9 @@ class Drive:
         state, step = begin(m.rules, self._started) if self._saved is None else self._carry_on(self._saved)
         while not isinstance(step, Done):
             try:
-                state, step = await self._carry_out(self._heed_halt(state), step)
+                state, step = await self._carry_out(self._heed(state), step)
             except NodeGoneError:
-                state = await self._last_words(self._heed_halt(state))
+                state = await self._last_words(self._heed(state))
                 state, step = abandon(state, Reason.NODE)
             self._note_attempts(state)
         judgement = step.judgement
@@ -144,9 +147,15 @@ class Drive:
         clock = self._m.clock
         return save(Saved(state, self._started_at, put), clock.unix() - clock.now())
 
-    def _heed_halt(self, state: StopState) -> StopState:
-        if self._m.halt.reason is not None and state.halted is None:
-            state, _ = advance(state, Halt(self._m.clock.now(), self._m.halt.reason))
+    def _heed(self, state: StopState) -> StopState:
+        now, halt = self._m.clock.now(), self._m.halt
+        self._heeded = halt.changes
+        if halt.closed and not state.closed:
+            state, _ = advance(state, Close(now))
+        if halt.at_end is not None and state.at_end is None:
+            state, _ = advance(state, Expire(now, halt.at_end))
+        if halt.reason is not None and state.halted is None:
+            state, _ = advance(state, Halt(now, halt.reason))
         return state
 
     async def _carry_out(self, state: StopState, step: Step) -> tuple[StopState, Step]:
@@ -154,8 +163,9 @@ class Drive:
             case ReadVm():
                 return _go(state, await self._read(sent=bool(state.attempts)))
             case Wait(until=until):
-                await self._wait(until, interrupt=state.halted is None)
-                return _go(state, Elapsed(self._m.clock.now()))
+                with anyio.move_on_after(max(0.0, until - self._m.clock.now())):
+                    await self._m.halt.changed(self._heeded)
+                return _go(self._heed(state), Elapsed(self._m.clock.now()))
             case Send():
                 return await self._send(state, step)
             case Resend(job_uuid=job_uuid):
@@ -216,18 +226,10 @@ class Drive:
         state, _ = advance(state, Looked(self._m.clock.now(), state.last.job_uuid, answer))
         return state
 
-    async def _wait(self, until: float, *, interrupt: bool) -> None:
-        seconds = max(0.0, until - self._m.clock.now())
-        if not interrupt:
-            await anyio.sleep(seconds)
-            return
-        with anyio.move_on_after(seconds):
-            await self._m.halt.wait()
-
     async def _send(self, state: StopState, step: Send) -> tuple[StopState, Step]:
         await self._m.dispatcher.move(self._place, self._row)
-        state = self._heed_halt(state)
-        if state.halted is not None:
+        state = self._heed(state)
+        if state.barred is not None:
             return withhold(state, self._m.clock.now())
         job_uuid = uuid4().hex
         record = AttemptRecord(
@@ -254,7 +256,7 @@ class Drive:
 
         def leaving() -> bool:
             now, wall = m.clock.now(), m.clock.wall()
-            if m.halt or now - self._read_at > _OLDEST_SECONDS:
+            if self._heed(state).barred is not None or now - self._read_at > _OLDEST_SECONDS:
                 return False  # where it waited too long, the doubt is settled by a read, and then it goes out
             put = Put(job_uuid, now, m.clock.node(now))
             self._written[-1] = self._written[-1].model_copy(update={"sent_at": wall})
@@ -278,14 +280,15 @@ class Drive:
         result = await m.cloud.send(request, leaving)
         at = left_at[-1] if left_at else m.clock.now()
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
-        return _go(self._heed_halt(state), answered)
+        return _go(self._heed(state), answered)
 
     async def _watch(self, state: StopState, step: Watch) -> tuple[StopState, Step]:
         clock = self._m.clock
         async with self._m.watcher.follow(self._record.uuid, step.job_uuid) as seen:
-            with anyio.move_on_after(max(0.0, step.until - clock.now())):
+            within = anyio.move_on_after(max(0.0, step.until - clock.now()))
+            with within, self._m.halt.at_expiry(within.cancel):
                 async for signal in seen:
-                    state, following = advance(self._heed_halt(state), signal)
+                    state, following = advance(self._heed(state), signal)
                     if isinstance(signal, Saw):
                         self._state_word = signal.state
                         continue
@@ -294,7 +297,7 @@ class Drive:
                     if not isinstance(following, Watch):
                         return state, following
                 raise NodeGoneError
-        return _go(self._heed_halt(state), Elapsed(clock.now()))
+        return _go(self._heed(state), Elapsed(clock.now()))
 
     def _keep(self, answer: object) -> None:
         if isinstance(answer, JobSucceeded) and answer.seen is not None:

@@ -111,6 +111,15 @@ class Outlook:
         self._estimates = estimates
         self._rows: dict[str, tuple[str, VmRow]] = {}
 
+    def already(self, wave: str, count: int) -> None:
+        """So many VMs of this wave had their turn before, in another process."""
+        self._waves[wave].through += count
+
+    @property
+    def in_flight(self) -> int:
+        """VMs that have begun and have no outcome."""
+        return sum(len(wave.flying) for wave in self._waves.values())
+
     def waits(self, row: VmRow, wave: str) -> None:
         """A VM that is to have its turn."""
         self._rows[row.uuid] = (wave, row)

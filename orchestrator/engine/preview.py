@@ -9,11 +9,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.engine.admit import Kind, Verdict
-from orchestrator.engine.course import waves_of
+from orchestrator.engine.course import estimates_of, outlook_of, rules_of, waves_of
+from orchestrator.engine.estimates import Figures
+from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.resolve import Resolution
-from orchestrator.model.report import Excluded, SelectorCount
+from orchestrator.engine.window import Times, in_words, times_of
+from orchestrator.model.moment import rfc3339
+from orchestrator.model.report import Excluded, SelectorCount, WindowRecord
 from orchestrator.model.safe import one_line
 from orchestrator.plan.load import PlanFile
+from orchestrator.plan.model import Plan
 
 
 class PreviewVm(BaseModel):
@@ -53,6 +58,17 @@ class PreviewWave(BaseModel):
     vms: int
 
 
+class PreviewForecast(BaseModel):
+    """Seconds from the beginning until the last VM is off: at best, most likely, at worst; and what that rests on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low_seconds: float
+    likely_seconds: float
+    high_seconds: float
+    rests_on: str
+
+
 class Preview(BaseModel):
     """A preview file."""
 
@@ -66,6 +82,8 @@ class Preview(BaseModel):
     totals: Mapping[str, int]
     hosts: tuple[PreviewHost, ...]
     waves: tuple[PreviewWave, ...] = ()
+    forecast: PreviewForecast | None = None
+    window: WindowRecord | None = None
     selectors: tuple[SelectorCount, ...]
     excluded: tuple[Excluded, ...]
     warnings: tuple[str, ...]
@@ -88,16 +106,22 @@ def make_preview(
     plan_file: PlanFile,
     resolution: Resolution,
     verdicts: Sequence[Verdict],
-    problems: Sequence[str],
-    worst_case_vm_seconds: float,
+    known: Mapping[str, Figures],
+    now: float,
 ) -> Preview:
-    """Everything about a run but the run."""
+    """Everything about a run but the run, and but what would refuse it.
+
+    `known`: what VMs took in earlier runs. `now`: seconds since 1970.
+    """
+    plan = plan_file.plan
+    forecast, window = _forecast(plan, verdicts, known), times_of(plan.window)
+    worst_case_vm_seconds = max(rules.worst_seconds for rules in rules_of(plan).values())
     vms = tuple(_vm(verdict, resolution.ha_levels) for verdict in verdicts)
     per_host = Counter(vm.host_uuid for vm in vms if vm.verdict == Kind.OK and vm.host_uuid is not None)
-    limit = plan_file.plan.limits.per_host
+    limit = plan.limits.per_host
     endpoint = resolution.facts.endpoint
     return Preview(
-        plan=plan_file.plan.name,
+        plan=plan.name,
         plan_digest=plan_digest(plan_file.text),
         endpoint=endpoint,
         digest=digest(plan_file.text, endpoint, vms),
@@ -117,14 +141,46 @@ def make_preview(
                 after=wave.after,
                 vms=sum(vm.wave == wave.name and vm.verdict == Kind.OK for vm in vms),
             )
-            for wave in plan_file.plan.waves
+            for wave in plan.waves
         ),
+        forecast=PreviewForecast(
+            low_seconds=round(forecast.low, 1),
+            likely_seconds=round(forecast.likely, 1),
+            high_seconds=round(forecast.high, 1),
+            rests_on=forecast.rests_on,
+        ),
+        window=window.record() if window is not None else None,
         selectors=resolution.selectors,
         excluded=resolution.excluded,
-        warnings=(*resolution.warnings, *_ha_warnings(plan_file, vms)),
-        problems=tuple(problems),
+        warnings=(*resolution.warnings, *_ha_warnings(plan_file, vms), *_window_warnings(window, forecast, now)),
+        problems=(),
         vms=vms,
     )
+
+
+def _forecast(plan: Plan, verdicts: Sequence[Verdict], known: Mapping[str, Figures]) -> Forecast:
+    """Of a run that begins now."""
+    waiting = [
+        (verdict.target.seen.row, verdict.wave)
+        for verdict in verdicts
+        if verdict.kind is Kind.OK and verdict.target.seen is not None and verdict.wave in waves_of(plan)
+    ]
+    outlook = outlook_of(plan, Counter(wave for _, wave in waiting), estimates_of(plan, known))
+    for row, wave in waiting:
+        outlook.waits(row, wave)
+    return outlook.forecast(0.0)
+
+
+def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> list[str]:
+    if window is None or forecast.high <= (left := window.left(now)) or not left:
+        return []
+    room = f"the window has room for {in_words(left)} of work, until {rfc3339(window.closes)}"
+    if forecast.likely <= left:
+        return [f"the forecast may cross the window: up to {in_words(forecast.high)}, and {room}"]
+    return [
+        f"the forecast crosses the window: most likely {in_words(forecast.likely)}, and {room}; what has not begun by "
+        "then is not reached"
+    ]
 
 
 def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:

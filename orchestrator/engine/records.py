@@ -7,8 +7,10 @@ from typing import Any
 
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.admit import Verdict
+from orchestrator.engine.estimates import Figures
 from orchestrator.engine.preview import Preview, plan_digest
 from orchestrator.engine.resolve import Resolution
+from orchestrator.engine.window import times_of
 from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import Evidence, RunRecord, VmRecord, WaveRecord
@@ -25,6 +27,8 @@ class Prepared:
     resolution: Resolution
     verdicts: list[Verdict]
     preview: Preview
+    known: Mapping[str, Figures] = field(default_factory=dict)
+    """What its VMs took in earlier runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Opening:
     saved: Mapping[str, Saved] = field(default_factory=dict)
     waves: Sequence[WaveRecord] = ()
     """What an earlier process knew of the waves' times."""
+    known: Mapping[str, Figures] = field(default_factory=dict)
+    """What VMs took in earlier runs."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -59,7 +65,8 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
         if verdict.outcome is None and verdict.target.seen is not None
     }
     kept = keep_plan(prepared.plan_file)
-    return Opening(prepared.plan_file.plan, run, records, rows, resolution.facts.clock_ahead_seconds, kept)
+    ahead = resolution.facts.clock_ahead_seconds
+    return Opening(prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known)
 
 
 def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
@@ -124,4 +131,5 @@ def run_record(
         excluded=resolution.excluded,
         selectors=resolution.selectors,
         warnings=prepared.preview.warnings,
+        window=times.record() if (times := times_of(plan.window)) is not None else None,
     )

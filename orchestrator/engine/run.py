@@ -1,55 +1,42 @@
-"""A run from its first question to its last word: the only task group, the signals, the shielded last writes."""
+"""A run from its first change to its last word: the only task group, the signals, the shielded last writes."""
 
 import contextlib
-import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import StopRules, stop_rules
-from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts
-from orchestrator.engine.admit import admit, guard_problems
+from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import WAVE, Course, Drop, Order, rules_of, waves_of
+from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
 from orchestrator.engine.drive import Drive, Means
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.hosts import read_hosts
-from orchestrator.engine.ourselves import endpoint_addresses, local_macs
+from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.outage import NodeGoneError, Outage
-from orchestrator.engine.preview import make_preview
 from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.records import Opening, Prepared, totals_of
-from orchestrator.engine.resolve import resolve
-from orchestrator.engine.schedule import Lanes, SlotLimits, Slots
+from orchestrator.engine.records import Opening, totals_of
+from orchestrator.engine.schedule import Lanes, Slots
+from orchestrator.engine.timekeeper import Timekeeper
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
-from orchestrator.errors import JournalError, NodeUnreachableError, PermissionDeniedError
-from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError, LockLostError
+from orchestrator.engine.window import in_words, times_kept
+from orchestrator.errors import JournalError
+from orchestrator.journal.interface import Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
-from orchestrator.model.event import Event, Listener
+from orchestrator.model.event import Listener
+from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, Outcome, Reason
-from orchestrator.model.report import (
-    EndedBy,
-    Evidence,
-    RunReport,
-    RunStatus,
-    StopRecord,
-    VmRecord,
-    WaveRecord,
-)
+from orchestrator.model.report import EndedBy, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
 from orchestrator.model.target import Seen, VmRow
-from orchestrator.plan.load import PlanFile
-from orchestrator.plan.model import Limits, Plan
 
 _TOGETHER = 500
-"""VMs that are verified or written in one go."""
+"""VMs that are verified in one go."""
 _LINGER_SECONDS = 0.05
 """How long the first read of a VM waits for others to share its query."""
 
@@ -58,52 +45,6 @@ class JournalLostError(JournalError):
     """The journal could not be written in mid-run; all sending has stopped."""
 
     exit_code = 4
-
-
-async def prepare(plan_file: PlanFile, cloud: Cloud, *, strict: bool, terminal: bool = False) -> Prepared:
-    """Resolve and admit. `strict`: warnings about the plan refuse too; `terminal`: somebody sees them.
-
-    Raises NodeUnreachableError, UsageError, LoginError.
-    """
-    plan = plan_file.plan
-    resolution = await resolve(plan_file, cloud)
-    endpoint = resolution.facts.endpoint
-    verdicts = admit(resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint))
-    problems = guard_problems(plan, resolution, verdicts, strict=strict, terminal=terminal)
-    worst = max(map(_worst_seconds, rules_of(plan).values()))
-    return Prepared(plan_file, resolution, verdicts, make_preview(plan_file, resolution, verdicts, problems, worst))
-
-
-def _worst_seconds(rules: StopRules) -> float:
-    worst = rules.timeout_of(rules.type) + rules.margin_seconds
-    return worst + (rules.cold_seconds + rules.margin_seconds if rules.fallback_on else 0.0)
-
-
-async def node_facts(cloud: Cloud) -> NodeFacts:
-    """What is to be known of a node before a run is carried on there. Raises NodeUnreachableError, LoginError."""
-    try:
-        return await cloud.facts()
-    except NodeAwayError as error:
-        raise NodeUnreachableError(f"the node cannot be asked ({error.detail}): see that it is up, and try again") from None
-
-
-async def check_permission(cloud: Cloud, plan: Plan) -> None:
-    """Raises PermissionDeniedError where the node would refuse this account's stops."""
-    try:
-        denied = await cloud.permission()
-        if not all(plan.stop_of(wave).stop_ha for wave in waves_of(plan).values()):
-            await cloud.learn_stop_ha()
-    except NodeAwayError as error:
-        raise NodeUnreachableError(f"the node went away before the run began ({error.detail}): try again") from None
-    if denied is not None:
-        raise PermissionDeniedError(
-            f"this account may not stop VMs ({' '.join(denied.split())[:300]}): use an account that may"
-        )
-
-
-def new_run_id(now: datetime) -> str:
-    """`20261128T220000Z-7f3a`: the time of its start in UTC, and four random hex digits."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
 
 
 class Run:
@@ -129,8 +70,9 @@ class Run:
         self._record = opening.run
         self._plan = opening.plan
         self._clock = clock or Clock()
-        self._listeners = listeners
         self._halt = Halt()
+        self._ledger = Ledger(opening.run.id, journal, self._clock, listeners, self._lose_journal)
+        self._tell = self._ledger.tell
         self._rules: StopRules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
         self._outage = Outage(
             self._rules.node_outage_seconds,
@@ -138,23 +80,26 @@ class Run:
             lambda kind, detail: self._tell(kind, None, {"detail": detail}),
             lambda: self._stop_sending(Reason.NODE),
         )
-        limits = self._plan.limits
-        slots = Slots(_slot_limits(limits))
+        slots = Slots(slot_limits(self._plan.limits))
+        self._estimates = estimates_of(self._plan, opening.known)
         self._queues: dict[str, Queue] = {}
         for name, wave in waves_of(self._plan).items():
-            within = Slots(_slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
-            self._queues[name] = Queue(name, within, Lanes(within))
+            within = Slots(slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
+            self._queues[name] = Queue(name, within, Lanes(within, self._estimates))
         self._rules_of = rules_of(self._plan)
         self._course = Course(self._plan, opening.records, opening.rows)
+        self._window = times_kept(opening.run.window)
+        self._outlook = outlook_of(self._plan, self._course.to_send, self._estimates)
         self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
         self._waves = {wave.name: wave for wave in opening.waves}
-        self._records: dict[str, VmRecord] = {}
+        self._timekeeper = Timekeeper(
+            self._window, self._outlook, self._clock, self._halt, self._rules.scale,
+            tell=self._tell, warn=self._warn, close=self._close_window, expire=self._expire_window,
+        )  # fmt: skip
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
-        self._at_node: set[str] = set()
         self._last_stop_at = self._clock.now()
-        self._journal_error: JournalWriteError | None = None
         self._stops: list[StopRecord] = list(opening.run.stops)
         self._scope: anyio.CancelScope | None = None
         self.left = False
@@ -162,7 +107,7 @@ class Run:
     @property
     def jobs_at_node(self) -> int:
         """VMs whose PUT has left and that have no outcome yet: their jobs go on whatever we do."""
-        return len(self._at_node)
+        return len(self._ledger.at_node)
 
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
@@ -184,6 +129,7 @@ class Run:
                     self._scope.cancel()
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._beat)
+                    tasks.start_soon(self._timekeeper.look_ahead)
                     reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
                     await self._stop_all(tasks, reader)
                     await self._verify(reader)
@@ -213,17 +159,6 @@ class Run:
             raise lost
         return report
 
-    def _tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
-        if kind == "vm.sent" and vm_uuid is not None:
-            self._at_node.add(vm_uuid)
-        event = Event(kind, self._clock.wall(), vm_uuid, data or {})
-        try:
-            self._journal.event(self._record.id, JournalEvent(event.at, kind, vm_uuid, data))
-        except JournalWriteError as error:
-            self._lose_journal(error)
-        for listener in self._listeners:
-            listener(event)
-
     def _stop_sending(self, reason: Reason) -> None:
         if self._halt:
             return
@@ -232,43 +167,53 @@ class Run:
         self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node})
         self._dispatcher.wake()
 
-    def _lose_journal(self, error: JournalWriteError) -> None:
-        if self._journal_error is None:
-            self._journal_error = error
-            self._halt.set(Reason.JOURNAL)
-            self._dispatcher.wake()
+    def _lose_journal(self) -> None:
+        self._halt.set(Reason.JOURNAL)
+        self._dispatcher.wake()
 
     # ── before ─────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _begin(self) -> None:
         opening, self._opening = self._opening, None
         assert opening is not None, "a run is run once"
         self._clock.learn_node(opening.clock_ahead_seconds)
-        records = {record.uuid: record for record in opening.records}
+        self._ledger.keep(opening.records)
+        records = self._ledger.records
+        self._look_back()
         for uuid, row in opening.rows.items():
             wave = records[uuid].wave or WAVE
+            self._outlook.waits(row, wave)
             if uuid in opening.saved:
                 self._under_way.append((wave, row))
             else:
                 self._queues[wave].lanes.add(row)
-        self._at_node = {row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided}
+        self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
         counts = {"targets": len(records), "to_stop": len(opening.rows)}
-        # They are in the journal; a run of many thousands keeps no inventories in memory.
-        self._records = {uuid: _slim(record) for uuid, record in records.items()}
         if opening.plan_file is not None:
             await self._journal.begin(self._record, opening.records, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
-            for record in self._records.values():
+            for record in records.values():
                 if record.outcome is not None:
-                    self._tell_outcome(record)
+                    self._ledger.tell_outcome(record)
         else:
             await self._journal.carry_on(self._record)
             self._last_stop_at = self._ended_last()
             self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
+            if self._window is not None and self._clock.unix() >= self._window.end:
+                # Nobody expects a stop outside the window: what is at the node is only followed to its end.
+                self._stop_sending(Reason.WINDOW)
         await self._obey(self._course.begin())
+
+    def _look_back(self) -> None:
+        """What an earlier process measured, for the forecast."""
+        for record in self._ledger.records.values():
+            if record.outcome is not None and record.started_at is not None:
+                self._outlook.already(record.wave or WAVE, 1)
+                if record.elapsed_seconds is not None:
+                    self._estimates.finished(record.host_uuid, record.elapsed_seconds)
 
     def _ended_last(self) -> float:
         """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""
-        ended = [record.finished_at for record in self._records.values() if record.attempts and record.finished_at]
+        ended = [record.finished_at for record in self._ledger.records.values() if record.attempts and record.finished_at]
         if not ended:
             return self._clock.now()
         ago = self._clock.unix() - datetime.fromisoformat(max(ended)).timestamp()
@@ -281,7 +226,7 @@ class Run:
             try:
                 self._journal.beat(self._record.id)
             except JournalWriteError as error:
-                self._lose_journal(error)
+                self._ledger.lose(error)
                 return
 
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -297,6 +242,7 @@ class Run:
             )
             for name, wave in waves_of(self._plan).items()
         }  # fmt: skip
+        tasks.start_soon(self._timekeeper.keep_window)
         async with anyio.create_task_group() as flights:
 
             def start(place: Place) -> None:
@@ -308,14 +254,9 @@ class Run:
             await self._never_reached([row.uuid for row in left], self._halt.reason)
 
     async def _never_reached(self, uuids: Sequence[str], reason: Reason) -> None:
-        evidence = Evidence(text="its turn never came; nothing was sent", basis="none")
-        changes = {
-            "outcome": Outcome.NOT_REACHED,
-            "reason": reason,
-            "evidence": evidence,
-            "finished_at": self._clock.wall(),
-        }
-        await self._settle_all([self._records[uuid].model_copy(update=changes) for uuid in uuids])
+        for uuid in uuids:
+            self._outlook.ends(uuid)
+        await self._ledger.settle_all([self._ledger.not_reached(uuid, reason) for uuid in uuids])
 
     async def _obey(self, orders: Sequence[Order]) -> None:
         """What waves and budgets say; an outcome is durable before it opens a wave."""
@@ -346,63 +287,84 @@ class Run:
             wave = wave.model_copy(update={what: self._clock.wall()})
         self._waves[name] = wave
 
+    async def _close_window(self) -> None:
+        """The window takes nobody any more; what waits is not reached. Where sending has ended, that decides."""
+        if self._halt:
+            return
+        try:
+            orders = self._course.close()
+            vms = sum(len(order.vms) for order in orders if isinstance(order, Drop))
+            if vms:
+                self._note_window()
+            if vms or self._outlook.in_flight:
+                self._tell("window.closed", None, {"not_reached": vms, "in_flight": self._outlook.in_flight})
+            await self._obey(orders)
+        except JournalWriteError as error:
+            self._ledger.lose(error)
+
+    def _note_window(self) -> None:
+        """Once, that the window left somebody out."""
+        if not any(stop.kind == "window" and stop.scope == "run" for stop in self._stops):
+            self._stops.append(StopRecord(kind="window", scope="run", at=self._clock.wall()))
+
+    def _expire_window(self) -> None:
+        assert self._window is not None
+        in_flight, at_end = self._outlook.in_flight, self._window.at_end
+        if not in_flight:
+            return
+        if at_end != "finish":
+            scope = "VMs in flight, cold" if at_end == "cold" else "VMs in flight, abandoned"
+            self._stops.append(StopRecord(kind="window", scope=scope, at=self._clock.wall(), count=in_flight))
+        self._tell("window.ended", None, {"in_flight": in_flight, "at_end": at_end})
+
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid
         began = self._clock.now()
-        self._tell("vm.started", uuid, {"host": place.row.host_uuid})
+        saved = self._saved.pop(uuid, None)
+        seconds: float | None = None
+        self._outlook.starts(uuid, began if saved is None else min(began, saved.state.turn_at))
         try:
-            record, state = await Drive(means, place, self._records[uuid], self._saved.pop(uuid, None)).run()
-            if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
-                attempt.never_arrived for attempt in state.attempts
-            ):
-                self._states[uuid] = state
-            if state.sent:
-                self._last_stop_at = self._clock.now()
-            await self._settle(record)
-            if self._journal_error is None:
+            record = self._left_out(place) if saved is None else None
+            if record is None:
+                self._tell("vm.started", uuid, {"host": place.row.host_uuid})
+                record, state = await Drive(means, place, self._ledger.records[uuid], saved).run()
+                if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
+                    attempt.never_arrived for attempt in state.attempts
+                ):
+                    self._states[uuid] = state
+                if state.sent:
+                    self._last_stop_at = self._clock.now()
+                    seconds = self._clock.now() - began
+            if record.reason is Reason.WINDOW:
+                self._note_window()
+            await self._ledger.settle(record)
+            if self._ledger.error is None:
                 await self._obey(self._course.ended(record))
         except JournalWriteError as error:
-            self._lose_journal(error)
+            self._ledger.lose(error)
         finally:
-            self._at_node.discard(uuid)
-            self._dispatcher.release(place, self._clock.now() - began)
+            self._ledger.at_node.discard(uuid)
+            self._outlook.ends(uuid)
+            self._dispatcher.release(place, seconds)
 
-    async def _settle(self, record: VmRecord, *, tell: bool = True) -> None:
-        """The outcome is durable before it opens a slot. A record without an inventory keeps the journalled one."""
-        self._records[record.uuid] = _slim(record)
-        try:
-            await self._journal.settle(self._record.id, record)
-        except JournalWriteError as error:
-            self._lose_journal(error)
-            return
-        if tell:
-            self._tell_outcome(record)
-
-    async def _settle_all(self, records: Sequence[VmRecord]) -> None:
-        """Many at once share the journal's commits."""
-        for start in range(0, len(records), _TOGETHER):
-            async with anyio.create_task_group() as writes:
-                for record in records[start : start + _TOGETHER]:
-                    earlier = self._records[record.uuid].outcome
-                    writes.start_soon(partial(self._settle, record, tell=record.outcome != earlier))
-
-    def _tell_outcome(self, record: VmRecord) -> None:
-        self._tell(
-            "vm.outcome",
-            record.uuid,
-            {
-                "name": record.name,
-                "outcome": record.outcome,
-                "reason": record.reason,
-                "evidence": record.evidence.text if record.evidence else None,
-            },
+    def _left_out(self, place: Place) -> VmRecord | None:
+        """Its turn has come; where it is forecast to end in the window's reserve, it is not begun with."""
+        if self._window is None or self._halt:
+            return None
+        seconds = self._estimates.of(place.row.uuid, place.row.host_uuid).likely
+        if self._window.fits(self._clock.unix(), seconds):
+            return None
+        text = (
+            f"its turn came when it was forecast to take {in_words(seconds)}, past the window's close at "
+            f"{rfc3339(self._window.closes)}; nothing was sent"
         )
+        return self._ledger.not_reached(place.row.uuid, Reason.WINDOW, text)
 
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _verify(self, reader: Reader) -> None:
         after = self._plan.verify.after.total_seconds()
-        due = [record for record in self._records.values() if to_verify(record) and record.verified_at is None]
-        if not after or not due or self._outage.over or self._journal_error is not None:
+        due = [record for record in self._ledger.records.values() if to_verify(record) and record.verified_at is None]
+        if not after or not due or self._outage.over or self._ledger.error is not None:
             return
         if any(record.attempts for record in due):
             wait = max(0.0, self._last_stop_at + after - self._clock.now())
@@ -417,7 +379,7 @@ class Run:
                     reads.start_soon(_read_into, seen, reader, record.uuid)
             at = self._clock.wall()
             unread += len(part) - len(seen)
-            await self._settle_all(
+            await self._ledger.settle_all(
                 [
                     verified(
                         record, seen[record.uuid], self._states.get(record.uuid), self._rules_of[record.wave or WAVE], at
@@ -434,17 +396,17 @@ class Run:
         self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})
 
     async def _finish(self) -> RunReport:
-        if self._journal_error is not None:
-            raise self._journal_error
+        if self._ledger.error is not None:
+            raise self._ledger.error
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
-        hosts, warning = await read_hosts(cloud, self._records.values(), excluded)
+        hosts, warning = await read_hosts(cloud, self._ledger.records.values(), excluded)
         if warning is not None:
             self._warn(warning)
         # A host's budget was crossed under its UUID; by now its name is known.
         names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
         self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
-        counts = Counter(record.outcome for record in self._records.values())
+        counts = Counter(record.outcome for record in self._ledger.records.values())
         status, ended_by, code = self._ending(counts)
         finished = self._clock.wall()
         self._record = self._record.model_copy(
@@ -463,11 +425,11 @@ class Run:
     def _wave_records(self, finished: str) -> list[WaveRecord]:
         """Every wave with its totals; the one of a plan without waves has the run's own times."""
         if not self._plan.waves:
-            totals = totals_of(self._records.values())
+            totals = totals_of(self._ledger.records.values())
             return [WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)]
         none = WaveRecord(name="", started_at=None, finished_at=None, totals={})
         members: dict[str, list[VmRecord]] = {name: [] for name in self._queues}
-        for record in self._records.values():
+        for record in self._ledger.records.values():
             members[record.wave or WAVE].append(record)
         return [
             self._waves.get(name, none).model_copy(update={"name": name, "totals": totals_of(members[name])})
@@ -478,7 +440,7 @@ class Run:
         if self.left:
             return "interrupted", "operator", 130
         if counts[Outcome.NOT_REACHED]:
-            reasons = {record.reason for record in self._records.values() if record.outcome is Outcome.NOT_REACHED}
+            reasons = {record.reason for record in self._ledger.records.values() if record.outcome is Outcome.NOT_REACHED}
             ended_by: EndedBy = next((word for reason, word in _ENDED_BY.items() if reason in reasons), "operator")
             return "stopped_early", ended_by, 4
         return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
@@ -488,6 +450,7 @@ _ENDED_BY: dict[Reason, EndedBy] = {
     Reason.NODE: "node",
     Reason.JOURNAL: "journal",
     Reason.OPERATOR: "operator",
+    Reason.WINDOW: "window",
     Reason.BUDGET: "budget",
     Reason.RAMP: "ramp",
     Reason.HOST_BUDGET: "budget",
@@ -496,14 +459,6 @@ _ENDED_BY: dict[Reason, EndedBy] = {
 """What a run is said to be ended by, for the first of these reasons that some VM was not reached for."""
 
 
-def _slot_limits(limits: Limits) -> SlotLimits:
-    return SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
-
-
 async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:
     with contextlib.suppress(UnreadableError, NodeGoneError):
         seen[uuid] = await reader.read(uuid)
-
-
-def _slim(record: VmRecord) -> VmRecord:
-    return record if record.inventory is None else record.model_copy(update={"inventory": None})

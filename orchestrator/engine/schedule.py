@@ -139,10 +139,11 @@ class Lanes:
             self._waiting -= 1
         return row
 
-    def done(self, host: str | None, seconds: float) -> None:
-        """A VM that started from this host's queue is through after that many seconds."""
+    def done(self, host: str | None, seconds: float | None) -> None:
+        """A VM that started from this host's queue is through after that many seconds; None: they say nothing of others."""
         self._lanes.setdefault(host, _Lane())
-        self._estimates.finished(host, seconds)
+        if seconds is not None:
+            self._estimates.finished(host, seconds)
         self._finished += 1
         if self._finished % max(1, len(self._lanes)) == 0:
             for known in self._lanes:  # the common mean has moved for everybody

@@ -16,6 +16,15 @@ from orchestrator.plan.quantities import Quantity
 _FAILURES = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
 
 
+def ramp_steps(ramp: Iterable[Quantity], to_send: int) -> tuple[int, ...]:
+    """How many of so many VMs each step lets through, all told. What the last step leaves is one step more."""
+    steps: list[int] = []
+    for size in (*(min(amount.ceil_of(to_send), to_send) for amount in ramp), to_send):
+        if size > (steps[-1] if steps else 0):
+            steps.append(size)
+    return tuple(steps)
+
+
 @dataclass(frozen=True, slots=True)
 class Wave:
     """One wave: the UUIDs of its targets in the plan's order, and the waves it comes `after`.
@@ -38,11 +47,7 @@ class Wave:
 
     def steps(self) -> tuple[int, ...]:
         """How many VMs each step lets through, all told. What the last step leaves is one step more."""
-        steps: list[int] = []
-        for size in (*(min(amount.ceil_of(self.to_send), self.to_send) for amount in self.ramp), self.to_send):
-            if size > (steps[-1] if steps else 0):
-                steps.append(size)
-        return tuple(steps)
+        return ramp_steps(self.ramp, self.to_send)
 
     def allowed(self, total: int) -> int:
         """How many of `total` VMs may go wrong."""
@@ -129,6 +134,10 @@ class Waves:
                 assert uuid not in self._wave_of, f"{uuid} is in two waves, or twice in {name}"
                 self._wave_of[uuid] = name
         TopologicalSorter({name: progress.wave.after for name, progress in self._waves.items()}).prepare()
+
+    def to_send(self, wave: str) -> int:
+        """How many of its VMs had no outcome before the run."""
+        return self._waves[wave].wave.to_send
 
     def wave_of(self, uuid: str) -> str:
         """The name of the wave that holds this target."""

@@ -131,6 +131,15 @@ class StopRecord(_Record):
     limit: int | None = None
 
 
+class WindowRecord(_Record):
+    """The window that a run kept to; `start` None where it had none. It is closed `reserve_seconds` before its end."""
+
+    start: str | None
+    end: str
+    at_end: Literal["finish", "cold", "abandon"]
+    reserve_seconds: float
+
+
 RunStatus = Literal["running", "finished", "stopped_early", "interrupted", "refused"]
 EndedBy = Literal["budget", "ramp", "window", "operator", "node", "journal"]
 
@@ -159,6 +168,7 @@ class RunRecord(_Record):
     excluded: tuple[Excluded, ...] = ()
     selectors: tuple[SelectorCount, ...] = ()
     warnings: tuple[str, ...] = ()
+    window: WindowRecord | None = None
 
 
 class ReportDocument(_Record):

@@ -33,7 +33,8 @@ def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: boo
     return listen
 
 
-_WARN = frozenset({"budget.crossed", "node.away", "run.halted", "run.verification_failed"})
+_STOPS = ("budget.crossed", "node.away", "run.halted", "run.verification_failed")
+_WARN = frozenset((*_STOPS, "window.closed", "window.crossed", "window.ended"))
 
 
 def _escape(_: Any, __: str, fields: Any) -> Any:

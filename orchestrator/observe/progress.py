@@ -12,6 +12,13 @@ _EVERY_SECONDS = 5.0
 _ONLY_WAVE = "all"
 
 
+_AT_END = {
+    "finish": "they end by the plan's rules",
+    "cold": "they get a cold stop",
+    "abandon": "they are read once and left",
+}
+
+
 class Progress:
     """A listener that writes lines. A count comes at most every 5 s; troubles come at once."""
 
@@ -57,6 +64,18 @@ class Progress:
                 count = f"{data['count']}, more than {data['limit']}"
                 what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
                 self._write(f"{what}; {data['vms']} VMs are not reached for it")
+            case "run.forecast":
+                between = f"{data['low']} to {data['high']}, by {data['rests_on']}"
+                self._write(f"forecast: all have ended by {data['likely']} ({between})")
+            case "window.crossed":
+                self._write(f"the forecast has crossed the window: {data['likely']}, and it closes at {data['closes']}")
+            case "window.fits":
+                self._write(f"the forecast is back within the window, which closes at {data['closes']}")
+            case "window.closed":
+                left = f"{data['not_reached']} VMs are not reached, {data['in_flight']} in flight"
+                self._write(f"the window has closed: {left}")
+            case "window.ended":
+                self._write(f"the window has ended with {data['in_flight']} VMs in flight: {_AT_END[data['at_end']]}")
             case "run.verifying":
                 self._count(event, force=True)
                 self._write(f"verification of {data['vms']} VMs in {data['in_seconds']:g} s")

@@ -12,9 +12,6 @@ from orchestrator.plan.explain import dotted, explain, found, section_at
 from orchestrator.plan.model import Guard, Plan, ReportOptions, Selection, StopOptions, WaveLimits, Window
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar, located
 
-LATER: frozenset[Path] = frozenset({("window",)})
-"""Keys of the contract that this version refuses, rather than ignores."""
-
 _PLACED = {"placed": True}
 """The validation context that leaves the rules between keys to `_breaches`, which knows the places."""
 
@@ -67,9 +64,7 @@ def check_plan(root: Node, known: list[tuple[Place | None, str]]) -> Checked:
 def _misplaced(places: dict[Path, Located]) -> Iterator[tuple[Path, tuple[Place, str]]]:
     """Keys that are refused whatever their value, and keys without one."""
     for path, spot in places.items():
-        if path in LATER:
-            yield path, (spot.key_place, f"`{dotted(path)}` is not supported yet; remove it, this version cannot honour it")
-        elif path == ("targets", "may_be_empty"):
+        if path == ("targets", "may_be_empty"):
             yield (
                 path,
                 (
@@ -77,7 +72,7 @@ def _misplaced(places: dict[Path, Located]) -> Iterator[tuple[Path, tuple[Place,
                     "`may_be_empty` belongs to `exclude` and `guard.protect`: a run without targets is always refused",
                 ),
             )
-        elif isinstance(spot.node, Scalar) and spot.node.value is None and not any(path[:n] in LATER for n in (1, 2)):
+        elif isinstance(spot.node, Scalar) and spot.node.value is None:
             yield (
                 path,
                 (
@@ -105,9 +100,7 @@ def _data(node: Node, path: Path) -> Any:
     """The values alone, as the models take them: lists as tuples, without what is refused anyway."""
     match node:
         case Mapping():
-            return {
-                entry.key: _data(entry.node, (*path, entry.key)) for entry in node.entries if (*path, entry.key) not in LATER
-            }
+            return {entry.key: _data(entry.node, (*path, entry.key)) for entry in node.entries}
         case Listing():
             return tuple(_data(item, (*path, index)) for index, item in enumerate(node.items))
         case Scalar():

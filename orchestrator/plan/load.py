@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import PlanError, Problem
-from orchestrator.plan import check
 from orchestrator.plan.check import Checked, check_plan
 from orchestrator.plan.explain import dotted
 from orchestrator.plan.json_tree import parse_json
@@ -181,9 +180,9 @@ class _UuidFiles:
 
 
 def _wave_paths(checked: Checked) -> list[TreePath]:
-    """Where the waves of a plan are, unless this version refuses them."""
+    """Where the waves of a plan are."""
     spot = checked.places.get(("waves",))
-    if ("waves",) in check.LATER or spot is None or not isinstance(spot.node, Listing):
+    if spot is None or not isinstance(spot.node, Listing):
         return []
     return [("waves", index) for index in range(len(spot.node.items))]
 

@@ -13,10 +13,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from orchestrator.plan import check
 from orchestrator.plan.durations import format_duration
 from orchestrator.plan.model import Plan
-from orchestrator.plan.tree import Path
 
 _DEFINITION = "#/$defs/"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -50,18 +48,8 @@ def plan_schema() -> dict[str, object]:
     del targets["properties"]["may_be_empty"]
     definitions["Targets"] = targets | {"title": "Targets"}
     schema["properties"]["targets"]["$ref"] = "#/$defs/Targets"
-    for path in check.LATER:
-        _remove(schema, path)
     _prune(schema)
     return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
-
-
-def _remove(schema: dict[str, Any], path: Path) -> None:
-    """Take out a key that this version refuses."""
-    node = schema
-    for key in path[:-1]:
-        node = schema["$defs"][node["properties"][key]["$ref"].removeprefix(_DEFINITION)]
-    node["properties"].pop(path[-1], None)
 
 
 def _prune(schema: dict[str, Any]) -> None:

@@ -20,8 +20,8 @@ from pydantic import SecretStr
 
 from orchestrator import app
 from orchestrator.clouds.zstack.cloud import ZStackCloud
+from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import prepare
 from orchestrator.journal.owner import Owner
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.plan.load import load_plan

@@ -95,15 +95,6 @@ def test_what_is_not_there_yet_says_so(cli: Cli, args: tuple[str, ...]) -> None:
     refused(cli.inside(*args), 2, "not supported yet: ")
 
 
-def test_plan_sections_that_are_not_there_yet_say_so(cli: Cli) -> None:
-    """The window is refused at its place, and `run` asks no node about it."""
-    plan = cli.plan(window={"end": "2026-11-29T02:00:00+08:00"})
-    for command in ("validate", "preview", "run"):
-        done = cli.inside(command, plan)
-        assert done.code == 2
-        assert len(re.findall(r":\d+:\d+: `window` is not supported yet", done.err)) == 1
-
-
 def test_simulate_refuses_a_bad_scenario(cli: Cli) -> None:
     """A scenario that is wrong or missing: 2, with the file and the key."""
     path = cli.folder / "s.yaml"

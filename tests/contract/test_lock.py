@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
+from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import JournalLostError, Run, prepare
+from orchestrator.engine.run import JournalLostError, Run
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError

@@ -15,8 +15,9 @@ import pytest
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.http import Answer, Http
+from orchestrator.engine.prepare import new_run_id, prepare
 from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import Run, new_run_id, prepare
+from orchestrator.engine.run import Run
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process
 from orchestrator.model.event import Event

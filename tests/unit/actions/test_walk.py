@@ -299,7 +299,8 @@ class Walk:
         if send.reason is AttemptReason.WINDOW:
             assert self.state.at_end == "cold"
             assert self.last_read not in {"Stopped", "Destroyed", GONE_ROW, UNREADABLE}
-            assert not [attempt for attempt in self.state.attempts if attempt.type is AttemptType.COLD]
+            earlier = [attempt for attempt in self.state.attempts if attempt.type is AttemptType.COLD]
+            assert all(cold.verdict is Verdict.ERR and cold.error and nothing_done(cold.error) for cold in earlier)
             return
         assert send.reason.value in self.rules.fallback_on
         grace = next(attempt for attempt in reversed(self.state.attempts) if attempt.type is AttemptType.GRACE)
@@ -397,7 +398,9 @@ def test_what_never_arrived_was_not_sent(walk: Walk) -> None:
 @often
 @given(walks)
 def test_a_withheld_fallback_is_named_only_after_a_signal(walk: Walk) -> None:
-    """fallback_withheld is said only after a signal, or a close before the node had the VM's job, of a VM that is up, without a cold that did anything."""
+    """fallback_withheld is said only after a signal, or a close before the node had its job; of a VM that is up, without a
+    cold that did anything.
+    """
     judgement = walk.run()
     if judgement.reason is not Reason.FALLBACK_WITHHELD:
         return

@@ -11,8 +11,9 @@ import pytest
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.engine.again import check_files_kept, is_unfinished, kept_plan, left_over, narrowed, take_up
 from orchestrator.engine.clock import Clock
+from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import keep_plan, opening, run_record
-from orchestrator.engine.run import Run, prepare
+from orchestrator.engine.run import Run
 from orchestrator.errors import RefusedError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.outcome import Outcome

@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.engine.again import left_over, narrowed
+from orchestrator.engine.prepare import check_permission, prepare
 from orchestrator.engine.records import Prepared, opening, run_record
-from orchestrator.engine.run import Run, check_permission, prepare
+from orchestrator.engine.run import Run
 from orchestrator.errors import RefusedError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process

@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
+from orchestrator.engine.prepare import new_run_id, prepare
 from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import JournalLostError, Run, new_run_id, prepare
+from orchestrator.engine.run import JournalLostError, Run
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process

@@ -117,9 +117,6 @@ window:
   reserve: 15m
 """
 
-LATER = frozenset({("waves",), ("budget",), ("window",), ("limits", "ramp")})
-"""Keys that some version refuses as not supported yet."""
-
 GOOD = {"small": SMALL, "full": FULL, "cold": COLD, "anchored": ANCHORED}
 
 

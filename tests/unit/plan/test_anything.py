@@ -16,8 +16,6 @@ from orchestrator.plan.tree import plain
 from orchestrator.plan.yaml_tree import parse_yaml
 from tests.unit.plan.examples import FULL, GOOD, MAINTENANCE, load
 
-pytestmark = pytest.mark.usefixtures("every_key")
-
 EVERY = GOOD | {"maintenance": MAINTENANCE}
 TREES = [plain(root) for text in (FULL, MAINTENANCE) if (root := parse_yaml(text).root) is not None]
 PIECES = [

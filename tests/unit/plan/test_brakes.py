@@ -12,7 +12,6 @@ from orchestrator.plan.model import Budget, Limits, Plan, Window
 from orchestrator.plan.quantities import MOST, parse_quantity
 from tests.unit.plan.examples import MAINTENANCE, SMALL, assert_told, load, problems
 
-pytestmark = pytest.mark.usefixtures("every_key")
 STEPS = st.integers(1, MOST) | st.integers(1, 100).map(lambda percent: f"{percent}%")
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from orchestrator.plan import check
-from tests.unit.plan.examples import LATER, SMALL, UUID, assert_told, load, problems
+from tests.unit.plan.examples import SMALL, UUID, assert_told, load, problems
 
 
 @pytest.mark.parametrize(
@@ -92,15 +91,6 @@ def test_one_problem(line: str, column: int, piece: str) -> None:
     told = problems(SMALL + line + "\n")
     assert [told[0].line, told[0].column, piece in told[0].message] == [5, column, True], [str(one) for one in told]
     assert all(problem.line == 5 for problem in told)
-
-
-@pytest.mark.parametrize(
-    ("line", "column"), [("waves: []", 1), ("budget: {failures: 5%}", 1), ("window:", 1), ("limits: {ramp: [1]}", 10)]
-)
-def test_later_keys(line: str, column: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that this version cannot honour is refused whatever its value, and told once."""
-    monkeypatch.setattr(check, "LATER", LATER)
-    assert_told(problems(SMALL + line + "\n"), (5, column, "not supported yet"))
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from orchestrator.plan import check
 from orchestrator.plan.schema import plan_schema
 from orchestrator.plan.tree import plain
 from orchestrator.plan.yaml_tree import parse_yaml
-from tests.unit.plan.examples import COLD, FULL, GOOD, JSON, LATER, MAINTENANCE, SMALL
+from tests.unit.plan.examples import COLD, FULL, GOOD, JSON, MAINTENANCE, SMALL
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +58,6 @@ def test_bad_plans(validator: Draft202012Validator, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["waves: [{name: a}]", "budget: {}", "window: {end: 2026-11-29T02:00:00Z}", "limits: {ramp: [1]}"]
-)
-def test_later_keys(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that this version refuses is not offered, and nothing is left over of its definitions."""
-    monkeypatch.setattr(check, "LATER", LATER)
-    schema: Any = plan_schema()
-    assert not Draft202012Validator(schema).is_valid(read(SMALL + line))
-    assert not {"Wave", "WaveStop", "Budget", "Window"} & set(schema["$defs"])
-    monkeypatch.setattr(check, "LATER", frozenset())
-    assert Draft202012Validator(plan_schema()).is_valid(read(SMALL + line))
-
-
-@pytest.mark.usefixtures("every_key")
-@pytest.mark.parametrize(
     "line",
     [
         "waves: []",
@@ -95,7 +80,6 @@ def test_bad_maintenance(line: str) -> None:
     assert not Draft202012Validator(plan_schema()).is_valid(read(SMALL + line))
 
 
-@pytest.mark.usefixtures("every_key")
 def test_overrides_show_no_defaults() -> None:
     """An editor shows no default for what a wave leaves out, since that is as the plan says."""
     definitions: Any = plan_schema()["$defs"]
@@ -110,7 +94,6 @@ def test_targets_may_not_be_empty(validator: Draft202012Validator) -> None:
     assert not validator.is_valid(read(SMALL + "  may_be_empty: true\n"))
 
 
-@pytest.mark.usefixtures("every_key")
 def test_every_key_is_described() -> None:
     """An editor has a title and a description for every key, and the defaults in the plan's own spelling."""
     schema: Any = plan_schema()
@@ -124,7 +107,6 @@ def test_every_key_is_described() -> None:
     assert schema["required"] == ["version", "name", "targets"]
 
 
-@pytest.mark.usefixtures("every_key")
 def test_written_defaults_are_the_defaults() -> None:
     """The examples that write everything use every key of the schema."""
     schema: Any = plan_schema()

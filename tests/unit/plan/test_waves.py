@@ -16,7 +16,6 @@ from orchestrator.plan.order import Outline, order_breaches
 from orchestrator.plan.quantities import parse_quantity
 from tests.unit.plan.examples import MAINTENANCE, OTHER, SMALL, UUID, assert_told, load, problems
 
-pytestmark = pytest.mark.usefixtures("every_key")
 TWO = SMALL + "waves: [{{name: app, where: [[name=a]]}}, {}]\n"
 
 
