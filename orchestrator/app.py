@@ -294,6 +294,7 @@ async def retry(
 
     Raises as `run`, and RefusedError for a run that has not ended.
     """
+    _check_window_end(window_end)
     held = journal.lock(run_record.id)
     if held is not None and held.alive:
         raise RunLockedError(run_record.id, held)
@@ -306,7 +307,6 @@ async def retry(
         return None
     kept = journal.plan_file(run_record.id)
     check_files_kept(kept, run_record)
-    _check_window_end(window_end)
     plan_file = with_window_end(narrowed(kept_plan(kept), run_record, vms), window_end)
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 

@@ -1,7 +1,7 @@
 """What the engine asks of a cloud. Transport trouble is `NodeAwayError`; everything about one VM is a value."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest, VmRow
@@ -37,6 +37,14 @@ class NodeFacts:
     version: str | None
     clock_ahead_seconds: float | None
     time_zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HaLevels:
+    """HA levels by UUID, of VMs that have one. `unreadable`: why the node does not tell them, None if it does."""
+
+    levels: Mapping[str, str] = field(default_factory=dict)
+    unreadable: str | None = None
 
 
 class Cloud(Protocol):
@@ -86,6 +94,6 @@ class Cloud(Protocol):
         """Find out how this node is told not to touch HA; before the first stop with `stop_ha` false."""
         ...
 
-    async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
-        """HA level of those VMs that have one in their tags; empty where it cannot be read."""
+    async def ha_levels(self, uuids: Sequence[str]) -> HaLevels:
+        """HA levels of those VMs that have one in their tags."""
         ...

@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.clouds.interface import NodeAwayError, NodeFacts
+from orchestrator.clouds.interface import HaLevels, NodeAwayError, NodeFacts
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.target import (
     Accepted,
@@ -137,9 +137,9 @@ class MemoryCloud:
             for host in host_uuids
         }
 
-    async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
+    async def ha_levels(self, uuids: Sequence[str]) -> HaLevels:
         """None has one."""
-        return {}
+        return HaLevels()
 
     def _line(self) -> None:
         if self.away:

@@ -152,7 +152,11 @@ def make_preview(
         window=window.record() if window is not None else None,
         selectors=resolution.selectors,
         excluded=resolution.excluded,
-        warnings=(*resolution.warnings, *_ha_warnings(plan_file, vms), *_window_warnings(window, forecast, now)),
+        warnings=(
+            *resolution.warnings,
+            *_ha_warnings(plan, vms, resolution.ha_unreadable),
+            *_window_warnings(window, forecast, now),
+        ),
         problems=(),
         vms=vms,
     )
@@ -198,16 +202,27 @@ def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
     )
 
 
-def _ha_warnings(plan_file: PlanFile, vms: Sequence[PreviewVm]) -> list[str]:
-    plan = plan_file.plan
-    touched = {name for name, wave in waves_of(plan).items() if not plan.stop_of(wave).stop_ha}
-    again = [vm for vm in vms if vm.ha_level == "NeverStop" and vm.verdict == Kind.OK and vm.wave in touched]
-    names = [one_line(vm.name or vm.uuid, 100) for vm in again]
-    return (
-        [f"HA would bring back {', '.join(names[:10])}{' and more' if len(names) > 10 else ''}: stop.stop_ha is false"]
-        if names
-        else []
-    )
+_BRINGS_BACK = "NeverStop"
+"""The level at which the node starts a VM again that has stopped (zstack-rest.md 4.4)."""
+_MOST_HA = 100
+"""Guests that are warned of one by one."""
+
+
+def _ha_warnings(plan: Plan, vms: Sequence[PreviewVm], unreadable: str | None) -> list[str]:
+    """One for each guest that HA would bring back, where the plan leaves HA alone."""
+    left_alone = {name for name, wave in waves_of(plan).items() if not plan.stop_of(wave).stop_ha}
+    touched = [vm for vm in vms if vm.verdict == Kind.OK and vm.wave in left_alone]
+    again = [vm for vm in touched if vm.ha_level == _BRINGS_BACK]
+    level = f"its level is {_BRINGS_BACK}: stop.stop_ha is false"
+    warnings = [f"HA would bring back {one_line(vm.name or 'VM', 100)} ({vm.uuid}), {level}" for vm in again[:_MOST_HA]]
+    if len(again) > _MOST_HA:
+        warnings.append(f"HA would bring back {len(again) - _MOST_HA} more; ha_level of each is in the preview's file")
+    if touched and unreadable is not None:
+        warnings.append(
+            f"which of {len(touched)} VMs HA would bring back cannot be read ({' '.join(unreadable.split())[:200]}), "
+            "and stop.stop_ha is false"
+        )
+    return warnings
 
 
 def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str], list[str]]:

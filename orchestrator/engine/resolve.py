@@ -44,6 +44,8 @@ class Resolution:
     """Names of the targets' hosts, as far as this account may read them."""
     wave_problems: tuple[str, ...] = ()
     """Targets in two waves, or in none."""
+    ha_unreadable: str | None = None
+    """In the node's words why it does not tell HA levels; None if it does."""
 
 
 async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
@@ -73,7 +75,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
         if uuid in excluded
     ]
     waves, wave_problems = await _waves(plan_file, cloud, {target.uuid: target.seen for target in targets})
-    ha_levels = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
+    ha = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
     warnings = [str(problem) for problem in plan_file.warnings]
     warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
     warnings += [f"{selector} matches nothing on the node" for selector in (*empty, *unprotected)]
@@ -83,7 +85,8 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
         excluded=tuple(gone),
         selectors=tuple(counts),
         protected={uuid: name for uuid, name in protected.items() if uuid in found and uuid not in excluded},
-        ha_levels=dict(ha_levels),
+        ha_levels=dict(ha.levels),
+        ha_unreadable=ha.unreadable,
         warnings=tuple(warnings),
         empty_selectors=(*empty, *unprotected),
         waves=waves,

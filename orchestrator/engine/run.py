@@ -2,14 +2,14 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import StopRules, stop_rules
-from orchestrator.clouds.interface import Cloud
+from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
@@ -22,7 +22,7 @@ from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.records import Opening, totals_of
 from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.timekeeper import Timekeeper
-from orchestrator.engine.verify import to_verify, verified
+from orchestrator.engine.verify import back_where, comes_back, to_verify, verified
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
@@ -37,6 +37,8 @@ from orchestrator.model.target import Seen, VmRow
 
 _TOGETHER = 500
 """VMs that are verified in one go."""
+_NAMES_SECONDS = 10.0
+"""How long the names of hosts are waited for."""
 _LINGER_SECONDS = 0.05
 """How long the first read of a VM waits for others to share its query."""
 
@@ -337,6 +339,10 @@ class Run:
                     seconds = self._clock.now() - began
             if record.reason is Reason.WINDOW:
                 self._note_window()
+            if record.outcome is Outcome.CAME_BACK and record.inventory is not None:
+                row = self._cloud.row_of(record.inventory)
+                names = await self._host_names([row.host_uuid] if row is not None else [])
+                record = record if row is None else back_where(record, row, names.get(row.host_uuid or ""))
             await self._ledger.settle(record)
             if self._ledger.error is None:
                 await self._obey(self._course.ended(record))
@@ -378,11 +384,20 @@ class Run:
                 for record in part:
                     reads.start_soon(_read_into, seen, reader, record.uuid)
             at = self._clock.wall()
+            hosts = [
+                vm.row.host_uuid for record in part if (vm := seen.get(record.uuid)) is not None and comes_back(record, vm)
+            ]
+            names = await self._host_names(hosts)
             unread += len(part) - len(seen)
             await self._ledger.settle_all(
                 [
                     verified(
-                        record, seen[record.uuid], self._states.get(record.uuid), self._rules_of[record.wave or WAVE], at
+                        record,
+                        seen[record.uuid],
+                        self._states.get(record.uuid),
+                        self._rules_of[record.wave or WAVE],
+                        at,
+                        host_names=names,
                     )
                     for record in part
                     if record.uuid in seen
@@ -391,6 +406,15 @@ class Run:
         if unread:
             self._tell("run.verification_failed", None, {"vms": unread})
             self._warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
+
+    async def _host_names(self, uuids: Iterable[str | None]) -> dict[str, str]:
+        """For a person's eyes alone, so that a node which does not tell them ends nothing."""
+        wanted = [uuid for uuid in dict.fromkeys(uuids) if uuid is not None]
+        if wanted and not self._outage.over:
+            with contextlib.suppress(NodeAwayError, QueryRefusedError), anyio.move_on_after(_NAMES_SECONDS):
+                rows = await self._cloud.hosts(wanted)
+                return {uuid: row.name for uuid, row in rows.items() if row.name is not None}
+        return {}
 
     def _warn(self, text: str) -> None:
         self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})

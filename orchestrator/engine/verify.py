@@ -6,9 +6,12 @@ from dataclasses import replace
 from orchestrator.actions.judge import judge_again
 from orchestrator.actions.rules import StopRules
 from orchestrator.actions.stop import StopState
-from orchestrator.model.outcome import GOOD, Outcome
+from orchestrator.model.moment import rfc3339
+from orchestrator.model.outcome import GOOD, STOPPED, Outcome, Reason
 from orchestrator.model.report import Evidence, VmRecord
-from orchestrator.model.target import Seen
+from orchestrator.model.safe import one_line
+from orchestrator.model.states import End, end_of
+from orchestrator.model.target import Seen, VmRow
 
 _KEPT = frozenset({Outcome.SKIPPED, Outcome.NOT_FOUND, Outcome.NOT_REACHED})
 
@@ -18,10 +21,36 @@ def to_verify(record: VmRecord) -> bool:
     return record.outcome is not None and record.outcome not in _KEPT
 
 
-def verified(record: VmRecord, seen: Seen | None, state: StopState | None, rules: StopRules, at: str) -> VmRecord:
+def comes_back(record: VmRecord, seen: Seen | None) -> bool:
+    """Was it stopped, and is it up now?"""
+    stopped = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.CAME_BACK}
+    return record.outcome in stopped and seen is not None and end_of(seen.row.state) is End.UP
+
+
+def back_where(record: VmRecord, row: VmRow, host_name: str | None) -> VmRecord:
+    """A VM that came back, with where it runs, since when by the node's clock, and why, as far as that is known."""
+    assert record.evidence is not None
+    host = f" on host {one_line(host_name or row.host_uuid, 100)}" if row.host_uuid is not None else ""
+    since = f" since {rfc3339(row.last_op)}" if row.last_op is not None else ""
+    why = f"HA most likely, its level is {one_line(record.ha_level, 60)}" if record.ha_level else "why is not known"
+    text = f"{record.evidence.text}; it runs{host}{since} ({why})"
+    reason = Reason.HA if record.ha_level else None
+    return record.model_copy(update={"reason": reason, "evidence": record.evidence.model_copy(update={"text": text})})
+
+
+def verified(
+    record: VmRecord,
+    seen: Seen | None,
+    state: StopState | None,
+    rules: StopRules,
+    at: str,
+    *,
+    host_names: Mapping[str, str] | None = None,
+) -> VmRecord:
     """The record after a read at verification.
 
-    `seen` None: the node has no such row. `state`: what was sent, None if nothing.
+    `seen` None: the node has no such row. `state`: what was sent, None if nothing. `host_names`: of hosts that VMs came
+    back on.
     """
     assert record.outcome is not None
     word = seen.row.state if seen is not None else None
@@ -44,7 +73,10 @@ def verified(record: VmRecord, seen: Seen | None, state: StopState | None, rules
         changes["evidence"] = Evidence(
             text=record.evidence.text + words, seconds=record.evidence.seconds, basis=record.evidence.basis
         )
-    return record.model_copy(update=changes)
+    made = record.model_copy(update=changes)
+    if seen is not None and comes_back(record, seen) and record.outcome is not Outcome.CAME_BACK:
+        return back_where(made, seen.row, (host_names or {}).get(seen.row.host_uuid or ""))
+    return made
 
 
 def left_why(uuid: str, outcomes: Mapping[str, Outcome], excluded: frozenset[str], type_: str | None) -> str:

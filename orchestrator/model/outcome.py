@@ -62,6 +62,7 @@ class Reason(StrEnum):
     OPERATOR = "operator"
     NODE = "node"
     JOURNAL = "journal"
+    HA = "ha"
 
 
 class AttemptType(StrEnum):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import AttemptRecord, VmRecord
 from orchestrator.reports.wording import reason_phrase
 
@@ -35,6 +36,8 @@ def _fault(error: Mapping[str, Any]) -> NodeError:
 
 def explanation(vm: VmRecord) -> str:
     """Why a VM is where it is, in one line: the error, else the reason, else the evidence. Raw text."""
+    if vm.outcome is Outcome.CAME_BACK and vm.evidence is not None:
+        return vm.evidence.text  # which says where it runs, since when, and why
     if vm.error is not None:
         return _fault(vm.error).sentence()
     return reason_phrase(vm.reason) or (vm.evidence.text if vm.evidence else "")

@@ -29,6 +29,7 @@ _REASONS = {
     "operator": "an operator ended the run or took it out",
     "node": "the node was away or refused the login",
     "journal": "the journal could not be written",
+    "ha": "HA most likely started it again",
 }
 
 _ENDED_BY = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from orchestrator.engine.preview import Preview
 from orchestrator.errors import RefusedError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.plan.load import PlanFile, load_plan, plan_from_text
-from orchestrator.plan.model import Limits, Plan, Wave
+from orchestrator.plan.model import Limits, Plan, Wave, Window
 from orchestrator.simulator import StopJob, load_scenario
 from tests.integration.conftest import Trial, peak, settings_for
 
@@ -37,6 +37,14 @@ FIRST_OUTCOME = {"already_stopped", "skipped", "not_found"}
 """Outcomes from before the run: such VMs are no part of a ramp."""
 
 
+def opening_now(window: Window | None) -> Window | None:
+    """The same window, as if it opened two seconds from now."""
+    if window is None or window.start is None:
+        return window
+    start = datetime.now(UTC) + timedelta(seconds=2)
+    return window.model_copy(update={"start": start, "end": start + (window.end - window.start)})
+
+
 def compressed(file: PlanFile, folder: Path) -> PlanFile:
     """The same plan for a node whose power cut comes after POWER_CUT seconds; its own times keep their proportions."""
     plan = file.plan
@@ -54,6 +62,7 @@ def compressed(file: PlanFile, folder: Path) -> PlanFile:
         "stop": shorter(plan.stop, times),
         "waves": tuple(wave(each) for each in plan.waves),
         "limits": plan.limits.model_copy(update={"requests_per_second": 500.0}),
+        "window": opening_now(plan.window),
         "guard": plan.guard.model_copy(update={"endpoint": None}),
         "verify": plan.verify.model_copy(update={"after": timedelta(milliseconds=300)}),
         "report": plan.report.model_copy(update={"directory": str(folder / "reports")}),
@@ -181,6 +190,10 @@ async def test_it_runs_as_it_was_previewed(path: Path, tmp_path: Path) -> None:
     run.hold_order()
     run.hold_every_limit()
     assert (run.report.run.status, run.report.run.exit_code, run.report.run.stops) == ("finished", 0, ())
+    window = run.report.run.window
+    assert (window is not None) is (run.named.window is not None)
+    if window is not None and window.start is not None:
+        assert run.report.run.started_at >= window.start
     assert {file.suffix for file in run.files} >= {".json", ".html"}
 
 

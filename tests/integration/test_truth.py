@@ -21,7 +21,7 @@ from orchestrator.engine.run import Run
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process
 from orchestrator.model.event import Event
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import ReportDocument
 from orchestrator.model.target import SendResult, StopRequest, VmRow
 from orchestrator.plan.load import plan_from_text
@@ -227,6 +227,44 @@ async def test_an_ha_guest_without_the_inhibit_comes_back(trial: Trials) -> None
     plan = {"stop": {"stop_ha": False}, "verify": {"after": "1500ms"}}
     run = await trial(scenario, plan=plan).go()
     run.hold({"ha-*": "came_back", "vm-*": "stopped_clean"})
+    for name in ("ha-1", "ha-2"):
+        vm, sim = run.vm(name), run.sim(name)
+        assert (vm.reason, vm.ha_level) == (Reason.HA, "NeverStop")
+        assert vm.evidence is not None
+        assert sim.host is not None
+        assert f"it runs on host {sim.host.name} since 20" in vm.evidence.text
+        assert "(HA most likely, its level is NeverStop)" in vm.evidence.text
+        warning = f"HA would bring back {name} ({vm.uuid}), its level is NeverStop: stop.stop_ha is false"
+        assert warning in run.report.run.warnings
+
+
+async def test_somebody_else_starts_one_again(trial: Trials) -> None:
+    """A VM without a level that a colleague starts after its stop: came_back with host and time, and why is not known."""
+
+    async def colleague(run: Trial) -> None:
+        uuid = run.sim("vm-1").uuid
+        while run.sim("vm-1").state != "Stopped":  # noqa: ASYNC110 - the node has no event for it
+            await anyio.sleep(0.02)
+        run.node.act(uuid, "start")
+
+    run = await trial({"vms": [group("vm-{n}", count=3)]}, plan={"verify": {"after": "1s"}}, beside=colleague).go()
+    run.hold({"vm-1": "came_back", "vm-*": "stopped_clean"})
+    vm, host = run.vm("vm-1"), run.sim("vm-1").host
+    assert vm.reason is None
+    assert vm.evidence is not None
+    assert host is not None
+    assert f"it runs on host {host.name} since 20" in vm.evidence.text
+    assert "(why is not known)" in vm.evidence.text
+
+
+async def test_ha_levels_that_cannot_be_read(trial: Trials) -> None:
+    """The node refuses its tags, and the plan leaves HA alone: the warning says how many VMs nobody knows of."""
+    fault = {"kind": "text", "paths": ["*/system-tags*"], "status": 400}
+    scenario = {"vms": [group("vm-{n}", count=3)], "faults": [fault]}
+    run = await trial(scenario, plan={"stop": {"stop_ha": False}}).go()
+    words = [warning for warning in run.report.run.warnings if "cannot be read" in warning]
+    assert len(words) == 1
+    assert words[0].startswith("which of 3 VMs HA would bring back cannot be read (")
 
 
 # ── limits ─────────────────────────────────────────────────────────────────────────────────────────────────────────

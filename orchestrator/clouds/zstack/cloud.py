@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import anyio
 
-from orchestrator.clouds.interface import VM_CHUNK, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, HaLevels, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.clouds.zstack import query
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready, session_gone
@@ -193,20 +193,20 @@ class ZStackCloud:
                         found[vm.row.host_uuid].append(vm)
         return found
 
-    async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
-        """HA levels from the system tags (`ha::NeverStop`); nodes that keep them elsewhere give none."""
+    async def ha_levels(self, uuids: Sequence[str]) -> HaLevels:
+        """HA levels from the system tags (`ha::NeverStop`), which newer nodes keep too (zstack-rest.md 4.4)."""
         levels: dict[str, str] = {}
         for chunk in query.chunks(uuids, VM_CHUNK):
             params = query.encode([f"tag~={_HA_TAG}%", f"resourceUuid?={','.join(chunk)}"], sort="+uuid", limit=1000)
             try:
                 rows = await self._rows("/v1/system-tags", params)
-            except (QueryRefusedError, NodeAwayError):
-                return levels  # a warning less; nothing rests on it
+            except (QueryRefusedError, NodeAwayError) as error:
+                return HaLevels(levels, error.detail)
             for row in rows:
                 tag, uuid = text_or_none(row, "tag"), text_or_none(row, "resourceUuid")
                 if tag and uuid and tag.startswith(_HA_TAG):
                     levels[uuid] = tag.removeprefix(_HA_TAG)
-        return levels
+        return HaLevels(levels)
 
     async def _rows(self, path: str, params: str) -> list[Mapping[str, Any]]:
         try:

@@ -1,6 +1,6 @@
 """Waves, ramp and failure budget in a whole run over the scripted cloud, in virtual time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from orchestrator.clouds.interface import HaLevels
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.engine.again import left_over, narrowed
 from orchestrator.engine.prepare import check_permission, prepare
@@ -136,8 +137,8 @@ def test_a_wave_that_leaves_ha_alone(stop_ha: str) -> None:
         async def learn_stop_ha(self) -> None:
             self.learned = True
 
-        async def ha_levels(self, uuids: Sequence[str]) -> Mapping[str, str]:
-            return dict.fromkeys(uuids, "NeverStop")
+        async def ha_levels(self, uuids: Sequence[str]) -> HaLevels:
+            return HaLevels(dict.fromkeys(uuids, "NeverStop"))
 
     trial, cloud = Trial([], waves), Asked([guest(0, 0), guest(1, 1)])
 
@@ -148,7 +149,7 @@ def test_a_wave_that_leaves_ha_alone(stop_ha: str) -> None:
     warnings = run_virtual(go).preview.warnings
     assert cloud.learned is (stop_ha == "false")
     assert [warning for warning in warnings if warning.startswith("HA")] == (
-        ["HA would bring back vm-0: stop.stop_ha is false"] if stop_ha == "false" else []
+        [f"HA would bring back vm-0 ({0:032x}), its level is NeverStop: stop.stop_ha is false"] if stop_ha == "false" else []
     )
 
 

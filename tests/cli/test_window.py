@@ -1,0 +1,117 @@
+"""The maintenance window as an operator meets it: the wait, the refusals, what stands in preview, question and report."""
+
+import signal
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+
+from orchestrator.simulator import Guest, VmGroup
+from tests.cli.support import Cli, Node, quick, refused, wait_until
+from tests.cli.test_terminal import Terminal
+
+
+def soon(seconds: float) -> str:
+    """So long from now, as a plan writes it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def test_it_waits_for_the_start(cli: Cli, node: Node) -> None:
+    """Given before the start: it says until when it waits, nothing is sent before, and then it runs to its end."""
+    start = soon(3.0)
+    done = cli("run", cli.plan(window={"start": start, "end": soon(600)}), "--yes")
+    assert done.code == 0
+    assert "waiting for the window's start at " in done.err
+    report = cli.report()
+    assert report["run"]["started_at"] >= report["run"]["window"]["start"]
+    assert min(vm["attempts"][0]["sent_at"] for vm in report["vms"]) >= report["run"]["window"]["start"]
+    assert node.stops == 3
+
+
+def test_ctrl_c_while_it_waits(cli: Cli, node: Node) -> None:
+    """Ctrl-C before the start: 130, nothing was sent, no run in the journal, logged out."""
+    running = cli.start("run", cli.plan(window={"start": soon(3600), "end": soon(7200)}), "--yes")
+    wait_until(lambda: "waiting for the window's start" in running.err, "it waits")
+    running.process.send_signal(signal.SIGINT)
+    done = running.wait()
+    assert done.code == 130
+    assert "nothing was sent" in done.err
+    assert node.stops == 0
+    assert cli("runs").out == ""
+
+
+def test_what_changed_while_it_waited(cli: Cli, node: Node) -> None:
+    """A VM destroyed before the start: the second list is what runs, and the difference is said and in the report."""
+    running = cli.start("run", cli.plan(window={"start": soon(4.0), "end": soon(600)}), "--yes")
+    wait_until(lambda: "waiting for the window's start" in running.err, "it waits")
+    gone = node.ask(lambda: node.sim.vm("app-2").uuid)
+    node.ask(lambda: node.sim.act(gone, "expunge"))
+    done = running.wait()
+    assert (done.code, node.stops) == (0, 2)
+    words = f"since the command was given: app-2 ({gone}) vanished"
+    assert words in done.err
+    assert words in cli.report()["run"]["warnings"]
+
+
+@pytest.mark.parametrize("command", ["preview", "run"])
+def test_a_window_that_is_over(cli: Cli, node: Node, command: str) -> None:
+    """3 with the remedy, and nothing was sent."""
+    plan = cli.plan(window={"end": soon(-60)})
+    args = (command, plan, "--yes") if command == "run" else (command, plan)
+    refused(cli(*args), 3, "the window ended at", "write a later window.end")
+    assert node.stops == 0
+
+
+def test_a_time_without_an_offset(cli: Cli) -> None:
+    """2 at its place, with what would be right; on the command line too."""
+    refused(cli.inside("validate", cli.plan(window={"end": "2036-11-29T02:00:00"})), 2, "time without an offset", "+08:00")
+    for command in ("resume", "retry"):
+        done = cli.inside(command, "last", "--window-end", "2036-11-29T02:00:00")
+        assert done.code == 2
+        assert "time without an offset" in done.err
+
+
+def test_the_question_shows_forecast_and_window(cli: Cli, node: Node) -> None:
+    """Preview and the question before a run: the window with its reserve, and the forecast as a range with its ground."""
+    plan = cli.plan(window={"end": soon(3600), "reserve": "15m", "at_end": "cold"})
+    words = (
+        ", nothing is begun that would end in the last 15 min; at its end: what is in flight gets a cold stop",
+        "  forecast: 0 s to ",
+        "; it rests on all by an assumption (0.5 s each)",
+    )
+    done = cli("preview", plan)
+    assert done.code == 0
+    terminal = Terminal(cli, "run", plan)
+    wait_until(lambda: "Type yes" in terminal.seen, "the question")
+    terminal.type("yes\n")
+    assert terminal.end() == 0
+    for word in words:
+        assert word in done.out
+        assert word in terminal.seen
+    for uuid in node.ask(lambda: list(node.sim.vms)):
+        node.ask(partial(node.sim.act, uuid, "start"))
+    again = cli("preview", plan)
+    assert "; it rests on 3 of 3 VMs by what they took last time" in again.out
+
+
+@pytest.mark.parametrize(
+    "node", [(VmGroup(name="app-{n}", count=40, guest=Guest(shutdown=quick().shutdown)),)], indirect=True
+)
+def test_a_window_too_short(cli: Cli, node: Node) -> None:
+    """Forty VMs one by one in two seconds: warned beforehand, those without a turn not reached, 4, and why in the report."""
+    limits = {"requests_per_second": 500, "concurrency": 1}
+    plan = cli.plan(window={"end": soon(6.0)}, limits=limits)
+    done = cli("run", plan, "--yes")
+    assert done.code == 4
+    report = cli.report()
+    assert report["run"]["ended_by"] == "window"
+    left = [vm for vm in report["vms"] if vm["outcome"] == "not_reached"]
+    assert left
+    assert {vm["reason"] for vm in left} == {"window"}
+    assert any(warning.startswith("the forecast crosses the window") for warning in report["run"]["warnings"])
+    assert all(attempt["sent_at"] < report["run"]["window"]["end"] for vm in report["vms"] for attempt in vm["attempts"])
+    assert "the window has closed" in done.err
+    retried = cli("retry", "last", "--yes", "--window-end", soon(600))
+    assert retried.code == 0
+    assert cli.report()["totals"]["targets"] == len(left)
+    refused(cli("retry", "last", "--yes", "--window-end", soon(-1)), 2, "has passed")
