@@ -48,7 +48,7 @@ from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
-from orchestrator.model.target import Accepted, JobAnswer, JobRunning, JobSucceeded, Seen, SendResult, StopRequest
+from orchestrator.model.target import Accepted, JobAnswer, JobRunning, JobSucceeded, Request, Seen, SendResult
 from orchestrator.plan.load import PlanFile, plan_from_text
 from orchestrator.settings import ConnectionSettings
 from orchestrator.simulator import ClusterSpec, Scenario, VmGroup
@@ -128,7 +128,7 @@ class InstantCloud(MemoryCloud):
         self._ending = ending
         self._of: dict[str, str] = {}
 
-    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+    async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """Stopped as it is accepted."""
         leaving()
         guest = self.guests[request.vm_uuid]

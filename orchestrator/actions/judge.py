@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
 
-from orchestrator.actions.rules import StopRules, agent_call_failed, nothing_done
+from orchestrator.actions.rules import Rules, agent_call_failed, nothing_done
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
-from orchestrator.model.report import Evidence
+from orchestrator.model.report import Basis, Evidence
 from orchestrator.model.states import End, end_of
 
 
@@ -94,8 +93,8 @@ class Judgement:
         return self.outcome in {Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD}
 
 
-def judge(facts: Facts, rules: StopRules) -> Judgement:
-    """Rows 7 to 21: something was sent. The first row that matches."""
+def judge(facts: Facts, rules: Rules) -> Judgement:
+    """Rows 7 to 21: a stop was sent. The first row that matches."""
     judged = _judge(facts, rules)
     if facts.abandoned and judged.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
         return _with_words(judged, "; left at the end of the window, and its job may still act")
@@ -106,7 +105,7 @@ def _with_words(judged: Judgement, words: str) -> Judgement:
     return replace(judged, evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + words}))
 
 
-def _judge(facts: Facts, rules: StopRules) -> Judgement:
+def _judge(facts: Facts, rules: Rules) -> Judgement:
     sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
     assert sent, "rows 1 to 6 are for VMs nothing was sent to"
     end = End.GONE if facts.gone_row else end_of(facts.state)
@@ -115,9 +114,9 @@ def _judge(facts: Facts, rules: StopRules) -> Judgement:
     match end:
         case End.GONE:
             return _say(Outcome.NOT_FOUND, "destroyed while the run went on", reason=Reason.DESTROYED_DURING_RUN)
-        case End.UP if any(attempt.stopped for attempt in real) or (real and facts.first_off_at is not None):
+        case End.ELSE if any(attempt.stopped for attempt in real) or (real and facts.first_off_at is not None):
             return _say(Outcome.CAME_BACK, f"the stop succeeded, and afterwards its state reads {word}")
-        case End.UP:
+        case End.ELSE:
             reason = Reason.FALLBACK_WITHHELD if facts.withheld else None
             return _say(Outcome.FAILED, f"{_said(sent)}; its state reads {word}", reason=reason)
         case End.MID:
@@ -137,7 +136,7 @@ def _judge(facts: Facts, rules: StopRules) -> Judgement:
             return _off(facts, sent, rules)
 
 
-def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
+def _off(facts: Facts, sent: Sequence[Attempt], rules: Rules) -> Judgement:
     no_ops = [attempt for attempt in sent if attempt.verdict is Verdict.OK and attempt.no_op]
     others = [attempt for attempt in sent if not (attempt.verdict is Verdict.OK and attempt.no_op)]
     if no_ops and all(_nothing_done(attempt) for attempt in others):  # row 13
@@ -167,7 +166,7 @@ def _off(facts: Facts, sent: Sequence[Attempt], rules: StopRules) -> Judgement:
     return _say(Outcome.STOPPED_COLD, "a cold stop ended it", seconds=_seconds(cold, facts), basis=_basis(cold))
 
 
-def _grace_alone(facts: Facts, grace: Attempt, rules: StopRules) -> Judgement:
+def _grace_alone(facts: Facts, grace: Attempt, rules: Rules) -> Judgement:
     if grace.verdict is not Verdict.ERR:
         return _by_time(facts, grace, rules, "the job never answered")
     if _nothing_done(grace):
@@ -183,7 +182,7 @@ def _refused(attempt: Attempt) -> Judgement:
     return _say(Outcome.ALREADY_STOPPED, "our stop was refused, and somebody else stopped it")
 
 
-def _by_time(facts: Facts, grace: Attempt, rules: StopRules, words: str) -> Judgement:
+def _by_time(facts: Facts, grace: Attempt, rules: Rules, words: str) -> Judgement:
     seconds = _seconds(grace, facts)
     basis = _basis(grace)
     limit = rules.power_cut_seconds
@@ -210,18 +209,18 @@ def _by_time(facts: Facts, grace: Attempt, rules: StopRules, words: str) -> Judg
     )
 
 
-def judge_again(outcome: Outcome, facts: Facts, rules: StopRules, *, unstopped_sent: bool) -> Judgement | None:
+def judge_again(outcome: Outcome, facts: Facts, rules: Rules, *, unstopped_sent: bool) -> Judgement | None:
     """Rows 22 to 24, at verification: a new judgement, or None where the old one stands.
 
     `unstopped_sent`: something had been sent that is not proven never to have arrived.
     """
     end = End.GONE if facts.gone_row else end_of(facts.state)
-    if outcome in STOPPED | {Outcome.ALREADY_STOPPED} and end is End.UP:
+    if outcome in STOPPED | {Outcome.ALREADY_STOPPED} and end is End.ELSE:
         return _say(Outcome.CAME_BACK, f"it was Stopped, and at verification its state reads {facts.state}")
-    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF and unstopped_sent:
+    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.GOAL and unstopped_sent:
         judged = _off(facts, [attempt for attempt in facts.attempts if not attempt.never_arrived], rules)
         return _with_words(judged, "; seen at verification")
-    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.OFF:
+    if outcome in {Outcome.FAILED, Outcome.UNKNOWN} and end is End.GOAL:
         return _say(Outcome.ALREADY_STOPPED, "Stopped at verification, and nothing of ours had reached the node")
     return None
 
@@ -239,7 +238,7 @@ def _seconds(attempt: Attempt, facts: Facts) -> float | None:
     return round(min(signs) - attempt.at, 3) if signs else None
 
 
-def _basis(attempt: Attempt) -> Literal["job", "state"]:
+def _basis(attempt: Attempt) -> Basis:
     return "job" if attempt.verdict is Verdict.OK else "state"
 
 
@@ -259,7 +258,7 @@ def _say(
     text: str,
     *,
     seconds: float | None = None,
-    basis: Literal["job", "state", "none"] = "state",
+    basis: Basis = "state",
     reason: Reason | None = None,
 ) -> Judgement:
     return Judgement(outcome, Evidence(text=text, seconds=seconds, basis=basis), reason)

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptType
+from orchestrator.model.states import Verb
 from orchestrator.plan.model import StopOptions
 
 NODE_POWER_CUT_SECONDS = 60.0
@@ -15,8 +16,8 @@ RESEND_SECONDS = 2.5 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class StopRules:
-    """How one VM is to be stopped; all times in seconds."""
+class Rules:
+    """How one VM is to be stopped or started; all times in seconds. `grace_seconds` is the time of a start, too."""
 
     type: AttemptType
     grace_seconds: float
@@ -25,6 +26,7 @@ class StopRules:
     node_outage_seconds: float
     fallback_on: frozenset[str]
     """`timeout`, `error`, both, or neither (no fallback)."""
+    verb: Verb = Verb.STOP
 
     @property
     def scale(self) -> float:
@@ -44,29 +46,47 @@ class StopRules:
         return self.power_cut_seconds - 5.0
 
     @property
+    def fallback_type(self) -> AttemptType:
+        """What is sent where the first call did not work: a cold stop, or a start wherever the node likes."""
+        return AttemptType.COLD if self.verb is Verb.STOP else AttemptType.START
+
+    @property
     def worst_seconds(self) -> float:
         """The longest that a VM may hold its slots by these rules, the node being there."""
         worst = self.timeout_of(self.type) + self.margin_seconds
-        return worst + (self.cold_seconds + self.margin_seconds if self.fallback_on else 0.0)
+        return worst + (self.timeout_of(self.fallback_type) + self.margin_seconds if self.fallback_on else 0.0)
 
     def timeout_of(self, type_: AttemptType) -> float:
         """The whole timeout of a PUT of this type."""
-        return self.grace_seconds if type_ is AttemptType.GRACE else self.cold_seconds
+        return self.cold_seconds if type_ is AttemptType.COLD else self.grace_seconds
 
     def back_off(self, tries: int) -> float:
         """Seconds to wait after that many tries: doubling from 1 s to 15 s."""
         return min(15.0, 2.0 ** min(tries, 10) / 2.0) * self.scale
 
 
-def stop_rules(stop: StopOptions, node_outage_seconds: float) -> StopRules:
+def stop_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
     """Rules from what the plan says."""
-    return StopRules(
+    return Rules(
         type=AttemptType(stop.type),
         grace_seconds=stop.grace_timeout.total_seconds(),
         cold_seconds=stop.cold_timeout.total_seconds(),
         power_cut_seconds=stop.power_cut_after.total_seconds(),
         node_outage_seconds=node_outage_seconds,
         fallback_on=frozenset(stop.fallback_on) if stop.fallback == "cold" and stop.type == "grace" else frozenset(),
+    )
+
+
+def start_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
+    """Rules for starting again what was stopped by this plan: each start has the time that a grace has."""
+    return Rules(
+        type=AttemptType.START,
+        grace_seconds=stop.grace_timeout.total_seconds(),
+        cold_seconds=stop.cold_timeout.total_seconds(),
+        power_cut_seconds=stop.power_cut_after.total_seconds(),
+        node_outage_seconds=node_outage_seconds,
+        fallback_on=frozenset({"error"}),
+        verb=Verb.START,
     )
 
 
@@ -79,8 +99,8 @@ class ErrorClass(StrEnum):
     """What an error of the node means for the next step."""
 
     AGAIN = "R"
-    NO_COLD = "N"
-    COLD_MAY_HELP = "C"
+    FINAL = "N"
+    FALLBACK_MAY_HELP = "C"
 
 
 _AGAIN = frozenset({"ID.1001", "SYS.1009", "SYS.1010", "SYS.1011", "SYS.1012", "SYS.1015", "SYS.1016"})
@@ -94,6 +114,36 @@ _NO_COLD_FAMILIES = ("ID.", "LOGIN_CONTROL.", "LICENSE.")
 _MAYBE_DONE = frozenset({"SYS.1006", "SYS.1017"})
 
 
+_HOST_MAY_RUN_IT = _AGENT_CALL | {"SYS.1001", "HOST.1006"}
+"""A start that ends so may have begun on the host: started anywhere else, one disk could run twice."""
+_ELSEWHERE_MAY_HELP = frozenset({"SYS.1003", "SYS.1006", "HOST.1010", "HOST.1011"})
+"""The host that was asked for is gone, not connected, or refused by the allocator, whose own codes are a family."""
+_ALLOCATOR = "HOST_ALLOCATION."
+
+
+def classify_start(error: NodeError, *, transitional: bool, status: int | None = None) -> ErrorClass:
+    """The same of a start: again, or once more without a host, or neither."""
+    codes = set(error.codes())
+    if codes & _HOST_MAY_RUN_IT:
+        return ErrorClass.FINAL
+    if classify(error, transitional=transitional, status=status) is ErrorClass.AGAIN:
+        return ErrorClass.AGAIN
+    if status is None and (codes & _ELSEWHERE_MAY_HELP or any(code.startswith(_ALLOCATOR) for code in codes)):
+        return ErrorClass.FALLBACK_MAY_HELP
+    return ErrorClass.FINAL
+
+
+def host_may_run_it(error: NodeError) -> bool:
+    """Does this error of a start leave open whether the host runs the VM?"""
+    return bool(set(error.codes()) & _HOST_MAY_RUN_IT)
+
+
+def start_never_began(error: NodeError, status: int | None = None) -> bool:
+    """Does this error, or the status that came at once, say that the host was never asked to start it?"""
+    known = classify(error, transitional=True, status=status) is not ErrorClass.FALLBACK_MAY_HELP
+    return known and not host_may_run_it(error)
+
+
 def classify(error: NodeError, *, transitional: bool, status: int | None = None) -> ErrorClass:
     """R before N before C over all codes of the chain; details never count.
 
@@ -104,17 +154,17 @@ def classify(error: NodeError, *, transitional: bool, status: int | None = None)
     if at_once == _AGAIN_STATUS:
         return ErrorClass.AGAIN
     if at_once in _NO_COLD_STATUS:
-        return ErrorClass.NO_COLD
+        return ErrorClass.FINAL
     if codes & (_AGAIN | {_AGAIN_STATUS}) or (_WRONG_STATE in codes and transitional):
         return ErrorClass.AGAIN
     if codes & (_NO_COLD | _NO_COLD_STATUS) or any(code.startswith(_NO_COLD_FAMILIES) for code in codes):
-        return ErrorClass.NO_COLD
-    return ErrorClass.COLD_MAY_HELP
+        return ErrorClass.FINAL
+    return ErrorClass.FALLBACK_MAY_HELP
 
 
 def exhausted(error: NodeError) -> ErrorClass:
     """What class R becomes when the time for trying again has run out."""
-    return ErrorClass.COLD_MAY_HELP if agent_call_failed(error) else ErrorClass.NO_COLD
+    return ErrorClass.FALLBACK_MAY_HELP if agent_call_failed(error) else ErrorClass.FINAL
 
 
 def agent_call_failed(error: NodeError) -> bool:
@@ -124,5 +174,5 @@ def agent_call_failed(error: NodeError) -> bool:
 
 def nothing_done(error: NodeError, status: int | None = None) -> bool:
     """Does this error, or the status that came at once, say that the stop was never begun?"""
-    known = classify(error, transitional=True, status=status) is not ErrorClass.COLD_MAY_HELP
+    known = classify(error, transitional=True, status=status) is not ErrorClass.FALLBACK_MAY_HELP
     return known and not (set(error.codes()) & _MAYBE_DONE)

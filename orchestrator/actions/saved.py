@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from orchestrator.actions.judge import Attempt, Verdict
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.stop import StopState
+from orchestrator.actions.machine import ActionState
+from orchestrator.actions.rules import Rules
 
-_STATE = TypeAdapter(StopState)
+_STATE = TypeAdapter(ActionState)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """A stop under way. `put`: the PUT that was on its way, None where its answer was known."""
 
-    state: StopState
+    state: ActionState
     started_at: str
     """When its turn came: RFC 3339 in UTC."""
     put: "Put | None" = None
@@ -55,7 +55,7 @@ def save(saved: Saved, unix_ahead: float) -> str:
     )
 
 
-def load(text: str, rules: StopRules, unix_ahead: float, now: float, node_ahead: float | None = None) -> Saved:
+def load(text: str, rules: Rules, unix_ahead: float, now: float, node_ahead: float | None = None) -> Saved:
     """From text. `unix_ahead` is this process's; `now` its monotonic second.
 
     `node_ahead`: the node's clock, seconds since 1970, minus monotonic seconds. Where it is known, a PUT left when the node

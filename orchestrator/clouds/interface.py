@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from orchestrator.model.target import HostRow, JobAnswer, Seen, SendResult, StopRequest, VmRow
+from orchestrator.model.states import Verb
+from orchestrator.model.target import HostRow, JobAnswer, Request, Seen, SendResult, VmRow
 
 VM_CHUNK = 100
 """UUIDs a query carries: 33 bytes each, and the node's front end takes 8 KB of request line and headers."""
@@ -54,8 +55,8 @@ class Cloud(Protocol):
         """Version, clock and zone. Raises NodeAwayError."""
         ...
 
-    async def permission(self) -> str | None:
-        """None where this account may stop VMs, else the node's words; asked by a dry run of a UUID nobody has."""
+    async def permission(self, verb: Verb = Verb.STOP) -> str | None:
+        """None where this account may do that to VMs, else the node's words; asked by a dry run of a UUID nobody has."""
         ...
 
     def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
@@ -74,7 +75,7 @@ class Cloud(Protocol):
         """The state word of each of these VMs, nothing else; missing ones are gone. One request a `VM_CHUNK`."""
         ...
 
-    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+    async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """One PUT, sent at most once on the wire. `leaving` is called as it leaves; where it says False, it does not."""
         ...
 

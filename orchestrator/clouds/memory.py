@@ -8,6 +8,7 @@ import anyio
 
 from orchestrator.clouds.interface import HaLevels, NodeAwayError, NodeFacts
 from orchestrator.model.fault import NodeError, own_error
+from orchestrator.model.states import Verb
 from orchestrator.model.target import (
     Accepted,
     HostRow,
@@ -17,8 +18,10 @@ from orchestrator.model.target import (
     JobRunning,
     JobSucceeded,
     Lost,
+    Request,
     Seen,
     SendResult,
+    StartRequest,
     StopRequest,
     VmRow,
 )
@@ -34,6 +37,11 @@ class Guest:
     error: NodeError | None = None
     answers: list[SendResult] = field(default_factory=list)
     """Answers to the first PUTs instead of accepting them."""
+    start_seconds: float | None = 3.0
+    start_errors: list[NodeError | None] = field(default_factory=list)
+    """How its starts end, one after the other; success where the list is at its end."""
+    came_from: str | None = None
+    """The host it was on before it was stopped; a start without a host goes there."""
 
 
 @dataclass(slots=True)
@@ -41,6 +49,8 @@ class _Job:
     vm_uuid: str
     ends_at: float | None
     error: NodeError | None
+    ends_in: str = "Stopped"
+    host: str | None = None
 
 
 class MemoryCloud:
@@ -49,6 +59,7 @@ class MemoryCloud:
     def __init__(self, guests: Sequence[Guest]) -> None:
         self.guests = {guest.row.uuid: guest for guest in guests}
         self.sent: list[tuple[float, StopRequest]] = []
+        self.started: list[tuple[float, StartRequest]] = []
         self.in_flight: dict[str, str] = {}
         self.peak = 0
         self.away = False
@@ -59,7 +70,7 @@ class MemoryCloud:
         self._line()
         return NodeFacts("memory://cloud", "5.2.1", 0.0, "UTC")
 
-    async def permission(self) -> str | None:
+    async def permission(self, verb: Verb = Verb.STOP) -> str | None:
         """Always permitted."""
         return None
 
@@ -84,7 +95,9 @@ class MemoryCloud:
     def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
         """The VM of that UUID, where it was last."""
         guest = self.guests.get(inventory["uuid"])
-        return None if guest is None else replace(guest.row, host_uuid=inventory["hostUuid"])
+        if guest is None:
+            return None
+        return replace(guest.row, host_uuid=inventory["hostUuid"], last_op=inventory.get("lastOp"))
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """The states as they are now."""
@@ -92,22 +105,37 @@ class MemoryCloud:
         self._settle()
         return {uuid: self.guests[uuid].row.state for uuid in uuids if uuid in self.guests}
 
-    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+    async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """Start the guest's script."""
         guest = self.guests[request.vm_uuid]
         if not leaving():
             return Lost(own_error("http.unsent", "held back before it left"))
         now = anyio.current_time()
+        if isinstance(request, StartRequest):
+            return self._boot(guest, request, now)
         self.sent.append((now, request))
         if guest.answers:
             return guest.answers.pop(0)
         seconds = guest.seconds if request.type == "grace" else guest.cold_seconds
         error = guest.error if request.type == "grace" else None
-        self._jobs[request.job_uuid] = _Job(request.vm_uuid, None if seconds is None else now + seconds, error)
-        guest.row = replace(guest.row, state="Stopping")
+        self._begin(guest, request, _Job(request.vm_uuid, None if seconds is None else now + seconds, error), "Stopping")
+        return Accepted()
+
+    def _boot(self, guest: Guest, request: StartRequest, now: float) -> SendResult:
+        self.started.append((now, request))
+        if guest.answers:
+            return guest.answers.pop(0)
+        error = guest.start_errors.pop(0) if guest.start_errors else None
+        ends = None if guest.start_seconds is None else now + guest.start_seconds
+        job = _Job(request.vm_uuid, ends, error, "Running", request.host_uuid or guest.came_from)
+        self._begin(guest, request, job, "Starting")
+        return Accepted()
+
+    def _begin(self, guest: Guest, request: Request, job: _Job, word: str) -> None:
+        self._jobs[request.job_uuid] = job
+        guest.row = replace(guest.row, state=word)
         self.in_flight[request.vm_uuid] = request.job_uuid
         self.peak = max(self.peak, len(self.in_flight))
-        return Accepted()
 
     async def look(self, job_uuid: str) -> JobAnswer:
         """The job's answer now."""
@@ -150,10 +178,24 @@ class MemoryCloud:
         for job_uuid, job in self._jobs.items():
             guest = self.guests[job.vm_uuid]
             if self.in_flight.get(job.vm_uuid) == job_uuid and job.ends_at is not None and job.ends_at <= now:
-                guest.row = replace(guest.row, state="Running" if job.error is not None else "Stopped")
+                self._end(guest, job)
                 del self.in_flight[job.vm_uuid]
+
+    @staticmethod
+    def _end(guest: Guest, job: _Job) -> None:
+        back = "Running" if job.ends_in == "Stopped" else "Stopped"
+        word = back if job.error is not None else job.ends_in
+        if word == "Stopped" and guest.row.host_uuid is not None:
+            guest.came_from = guest.row.host_uuid
+        # As on a node, a VM that is off is on no host.
+        host = job.host if job.ends_in == "Running" and word == "Running" else guest.row.host_uuid
+        guest.row = replace(guest.row, state=word, host_uuid=None if word == "Stopped" else host)
 
     def _seen(self, guest: Guest) -> Seen:
         self._settle()
         row = replace(guest.row, read_at=anyio.current_time())
-        return Seen(row, {"uuid": row.uuid, "name": row.name, "state": row.state, "hostUuid": row.host_uuid})
+        return Seen(row, _inventory(row))
+
+
+def _inventory(row: VmRow) -> dict[str, Any]:
+    return {"uuid": row.uuid, "name": row.name, "state": row.state, "hostUuid": row.host_uuid, "lastOp": row.last_op}

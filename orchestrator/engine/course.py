@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.actions.rules import StopRules, stop_rules
+from orchestrator.actions.rules import Rules, stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
 from orchestrator.engine.estimates import Estimates, Figures
 from orchestrator.engine.forecast import Outlook, Shape
@@ -40,7 +40,7 @@ def waves_of(plan: Plan) -> dict[str, PlannedWave | None]:
     return {wave.name: wave for wave in plan.waves} or {WAVE: None}
 
 
-def rules_of(plan: Plan) -> dict[str, StopRules]:
+def rules_of(plan: Plan) -> dict[str, Rules]:
     """How the VMs of each wave are stopped."""
     outage = plan.limits.node_outage.total_seconds()
     return {name: stop_rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}

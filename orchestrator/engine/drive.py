@@ -9,9 +9,8 @@ from uuid import uuid4
 import anyio
 
 from orchestrator.actions.judge import Attempt, Verdict
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.saved import Put, Saved, save
-from orchestrator.actions.stop import (
+from orchestrator.actions.machine import (
+    ActionState,
     Answered,
     Close,
     Done,
@@ -27,7 +26,6 @@ from orchestrator.actions.stop import (
     Saw,
     Send,
     Step,
-    StopState,
     Wait,
     Watch,
     abandon,
@@ -36,6 +34,8 @@ from orchestrator.actions.stop import (
     carry_on,
     withhold,
 )
+from orchestrator.actions.rules import Rules
+from orchestrator.actions.saved import Put, Saved, save
 from orchestrator.clouds.interface import Cloud, NodeAwayError
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.dispatch import Dispatcher, Place
@@ -64,7 +64,7 @@ class Means:
     dispatcher: Dispatcher
     halt: HaltSwitch
     clock: Clock
-    rules: StopRules
+    rules: Rules
     stop: StopOptions
     tell: Callable[[str, str | None, Mapping[str, Any]], None]
 
@@ -102,7 +102,7 @@ class Drive:
         self._noted: tuple[object, ...] = ()
         self._heeded = 0
 
-    async def run(self) -> tuple[VmRecord, StopState]:
+    async def run(self) -> tuple[VmRecord, ActionState]:
         """The VM's record with its outcome, not yet journalled, and the state it was judged from."""
         m = self._m
         state, step = begin(m.rules, self._started) if self._saved is None else self._carry_on(self._saved)
@@ -134,7 +134,7 @@ class Drive:
         )
         return record, state
 
-    def _carry_on(self, saved: Saved) -> tuple[StopState, Step]:
+    def _carry_on(self, saved: Saved) -> tuple[ActionState, Step]:
         self._started, self._started_at = saved.state.turn_at, saved.started_at
         now, put, lost = self._m.clock.now(), saved.put, None
         if put is not None:
@@ -143,11 +143,11 @@ class Drive:
             self._times[-1].sent_at = self._times[-1].sent_at or self._m.clock.wall(put.at)
         return carry_on(saved.state, now, lost)
 
-    def _save(self, state: StopState, put: Put | None = None) -> str:
+    def _save(self, state: ActionState, put: Put | None = None) -> str:
         clock = self._m.clock
         return save(Saved(state, self._started_at, put), clock.unix() - clock.now())
 
-    def _heed(self, state: StopState) -> StopState:
+    def _heed(self, state: ActionState) -> ActionState:
         now, halt = self._m.clock.now(), self._m.halt
         self._heeded = halt.changes
         if halt.closed and not state.closed:
@@ -158,7 +158,7 @@ class Drive:
             state, _ = advance(state, Halt(now, halt.reason))
         return state
 
-    async def _carry_out(self, state: StopState, step: Step) -> tuple[StopState, Step]:
+    async def _carry_out(self, state: ActionState, step: Step) -> tuple[ActionState, Step]:
         match step:
             case ReadVm():
                 return _go(state, await self._read(sent=bool(state.attempts)))
@@ -214,7 +214,7 @@ class Drive:
                 await self._m.reader.read(self._record.uuid)  # returns when the node is back
         return JobUnreadable(own_error("http.lost", detail))
 
-    async def _last_words(self, state: StopState) -> StopState:
+    async def _last_words(self, state: ActionState) -> ActionState:
         """The node takes no more queries, but a job's URL needs no login: ask it once before giving up."""
         if state.phase is not Phase.WATCH:
             return state
@@ -226,7 +226,7 @@ class Drive:
         state, _ = advance(state, Looked(self._m.clock.now(), state.last.job_uuid, answer))
         return state
 
-    async def _send(self, state: StopState, step: Send) -> tuple[StopState, Step]:
+    async def _send(self, state: ActionState, step: Send) -> tuple[ActionState, Step]:
         await self._m.dispatcher.move(self._place, self._row)
         state = self._heed(state)
         if state.barred is not None:
@@ -244,13 +244,13 @@ class Drive:
         await self._intend(state, job_uuid)
         return await self._put(state, job_uuid, step.type, step.api_timeout_seconds)
 
-    async def _intend(self, state: StopState, job_uuid: str) -> None:
+    async def _intend(self, state: ActionState, job_uuid: str) -> None:
         """The last attempt is about to be sent, or sent again: durable before it leaves."""
         now, number = self._m.clock.now(), len(self._written) - 1
         saved = self._save(state, Put(job_uuid, now, self._m.clock.node(now)))
         await self._m.journal.intend(self._m.run_id, self._record.uuid, number, self._written[number], saved)
 
-    async def _put(self, state: StopState, job_uuid: str, type_: str, timeout: int) -> tuple[StopState, Step]:
+    async def _put(self, state: ActionState, job_uuid: str, type_: str, timeout: int) -> tuple[ActionState, Step]:
         m = self._m
         left_at: list[float] = []
 
@@ -282,7 +282,7 @@ class Drive:
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
         return _go(self._heed(state), answered)
 
-    async def _watch(self, state: StopState, step: Watch) -> tuple[StopState, Step]:
+    async def _watch(self, state: ActionState, step: Watch) -> tuple[ActionState, Step]:
         clock = self._m.clock
         async with self._m.watcher.follow(self._record.uuid, step.job_uuid) as seen:
             within = anyio.move_on_after(max(0.0, step.until - clock.now()))
@@ -303,7 +303,7 @@ class Drive:
         if isinstance(answer, JobSucceeded) and answer.seen is not None:
             self._inventory, self._state_word = dict(answer.seen.inventory), answer.seen.row.state
 
-    def _note_attempts(self, state: StopState) -> None:
+    def _note_attempts(self, state: ActionState) -> None:
         """Journal what changed in the attempts, with the state that a later process would carry on from."""
         known = (state.attempts, state.first_off_at)
         if not state.attempts or known == self._noted or state.pending is not None:
@@ -322,7 +322,7 @@ class Drive:
                 self._m.journal.note(self._m.run_id, self._record.uuid, number, record, saved)
 
 
-def _go(state: StopState, signal: Read | Answered | Looked | Elapsed) -> tuple[StopState, Step]:
+def _go(state: ActionState, signal: Read | Answered | Looked | Elapsed) -> tuple[ActionState, Step]:
     state, step = advance(state, signal)
     assert step is not None
     return state, step

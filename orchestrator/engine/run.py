@@ -8,7 +8,7 @@ from datetime import datetime
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.actions.rules import StopRules, stop_rules
+from orchestrator.actions.rules import Rules, stop_rules
 from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
@@ -75,7 +75,7 @@ class Run:
         self._halt = Halt()
         self._ledger = Ledger(opening.run.id, journal, self._clock, listeners, self._lose_journal)
         self._tell = self._ledger.tell
-        self._rules: StopRules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
+        self._rules: Rules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
         self._outage = Outage(
             self._rules.node_outage_seconds,
             self._rules.scale,

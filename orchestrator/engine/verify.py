@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.actions.judge import judge_again
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.stop import StopState
+from orchestrator.actions.machine import ActionState
+from orchestrator.actions.rules import Rules
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, STOPPED, Outcome, Reason
 from orchestrator.model.report import Evidence, VmRecord
@@ -24,7 +24,7 @@ def to_verify(record: VmRecord) -> bool:
 def comes_back(record: VmRecord, seen: Seen | None) -> bool:
     """Was it stopped, and is it up now?"""
     stopped = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.CAME_BACK}
-    return record.outcome in stopped and seen is not None and end_of(seen.row.state) is End.UP
+    return record.outcome in stopped and seen is not None and end_of(seen.row.state) is End.ELSE
 
 
 def back_where(record: VmRecord, row: VmRow, host_name: str | None) -> VmRecord:
@@ -41,8 +41,8 @@ def back_where(record: VmRecord, row: VmRow, host_name: str | None) -> VmRecord:
 def verified(
     record: VmRecord,
     seen: Seen | None,
-    state: StopState | None,
-    rules: StopRules,
+    state: ActionState | None,
+    rules: Rules,
     at: str,
     *,
     host_names: Mapping[str, str] | None = None,
@@ -57,7 +57,7 @@ def verified(
     changes: dict[str, object] = {"verified_at": at, "state": word}
     if seen is not None:
         changes["inventory"] = dict(seen.inventory)
-    facts_state = state if state is not None else StopState(rules=rules, turn_at=0.0)
+    facts_state = state if state is not None else ActionState(rules=rules, turn_at=0.0)
     facts_state = replace(facts_state, state=word, gone_row=seen is None)
     judgement = judge_again(record.outcome, facts_state.facts(), rules, unstopped_sent=facts_state.sent)
     if judgement is not None:

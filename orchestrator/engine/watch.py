@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from orchestrator.actions.stop import Looked, Saw
+from orchestrator.actions.machine import Looked, Saw
 from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.outage import NodeGoneError, Outage

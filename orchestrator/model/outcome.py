@@ -6,6 +6,8 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """Exactly one for every target; the sentence beneath each is what a report says of it."""
 
+    STARTED = "started"
+    ALREADY_RUNNING = "already_running"
     ALREADY_STOPPED = "already_stopped"
     STOPPED_CLEAN = "stopped_clean"
     STOPPED_FORCED = "stopped_forced"
@@ -24,6 +26,8 @@ class Outcome(StrEnum):
 
 
 _SENTENCES = {
+    Outcome.STARTED: "Started by this run.",
+    Outcome.ALREADY_RUNNING: "It ran already; this run did not start it.",
     Outcome.ALREADY_STOPPED: "Stopped, but not by this run.",
     Outcome.STOPPED_CLEAN: "Stopped; it ended well before the node cuts the power, so the guest most likely shut down.",
     Outcome.STOPPED_FORCED: "Stopped, but so late, or from such a state, that the power was most likely cut.",
@@ -39,7 +43,7 @@ _SENTENCES = {
 STOPPED = frozenset({Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD})
 """Stopped by this run."""
 
-GOOD = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.SKIPPED}
+GOOD = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.SKIPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
 """Outcomes that leave exit code 0."""
 
 
@@ -51,6 +55,8 @@ class Reason(StrEnum):
     APPLIANCE = "appliance"
     STATE = "state"
     STILL_STOPPING = "still_stopping"
+    STILL_STARTING = "still_starting"
+    TOUCHED = "touched"
     STATE_UNKNOWN = "state_unknown"
     UNREADABLE = "unreadable"
     FALLBACK_WITHHELD = "fallback_withheld"
@@ -70,6 +76,7 @@ class AttemptType(StrEnum):
 
     GRACE = "grace"
     COLD = "cold"
+    START = "start"
 
 
 class AttemptReason(StrEnum):

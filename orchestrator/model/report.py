@@ -17,12 +17,16 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Basis = Literal["job", "state", "none"]
+"""Where something was seen: in a job's word, in the VM's state, or nowhere."""
+
+
 class Evidence(_Record):
     """What an outcome rests on: a sentence, the seconds that decided (None without), and where it was seen."""
 
     text: str
     seconds: float | None = None
-    basis: Literal["job", "state", "none"] = "none"
+    basis: Basis = "none"
 
 
 class AttemptRecord(_Record):

@@ -1,16 +1,23 @@
-"""The words the node has for a VM's state, sorted by what they mean for a stop (zstack-rest.md 4.1, `outcomes.md`)."""
+"""The words the node has for a VM's state, sorted by what they mean for a verb (zstack-rest.md 4.1, `outcomes.md`)."""
 
 from enum import StrEnum
 
 
-class End(StrEnum):
-    """What a state means when it is read at the end."""
+class Verb(StrEnum):
+    """What a run does to its VMs."""
 
-    OFF = "off"
+    STOP = "stop"
+    START = "start"
+
+
+class End(StrEnum):
+    """What a state means when it is read at the end: `outcomes.md` calls the goal of a stop `off`, and all else `up`."""
+
+    GOAL = "goal"
     MID = "mid"
     GONE = "gone"
     DARK = "dark"
-    UP = "up"
+    ELSE = "else"
 
 
 GONE_STATES = frozenset({"Destroying", "Destroyed", "Expunging"})
@@ -33,14 +40,20 @@ LEFT_ALONE_STATES = frozenset({"Created", "Destroyed", "Expunging"})
 """Found in one of these when the plan is resolved, a VM is skipped: there is nothing to stop."""
 
 
-def end_of(state: str | None) -> End:
-    """Class of a state; None means that it could not be read. Words nobody listed count as running."""
+GOALS = {Verb.STOP: "Stopped", Verb.START: "Running"}
+"""The state that a verb is for."""
+MIDS = {Verb.STOP: "Stopping", Verb.START: "Starting"}
+"""The state that a VM is in while the node carries a verb out."""
+
+
+def end_of(state: str | None, verb: Verb = Verb.STOP) -> End:
+    """Class of a state; None means that it could not be read. Words nobody listed are neither goal nor on the way."""
     if state is None or state in DARK_STATES:
         return End.DARK
-    if state == "Stopped":
-        return End.OFF
-    if state == "Stopping":
+    if state == GOALS[verb]:
+        return End.GOAL
+    if state == MIDS[verb]:
         return End.MID
     if state in GONE_STATES:
         return End.GONE
-    return End.UP
+    return End.ELSE

@@ -46,7 +46,7 @@ class HostRow:
 
 @dataclass(frozen=True, slots=True)
 class StopRequest:
-    """One PUT to be sent. `job_uuid` is ours, 32 hex; `api_timeout_seconds` whole seconds."""
+    """One PUT that stops a VM. `job_uuid` is ours, 32 hex; `api_timeout_seconds` whole seconds."""
 
     vm_uuid: str
     type: str
@@ -55,6 +55,20 @@ class StopRequest:
     stop_ha: bool
     system_tags: tuple[str, ...] = ()
     user_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """One PUT that starts a VM. `host_uuid`: where; None leaves it to the node."""
+
+    vm_uuid: str
+    job_uuid: str
+    api_timeout_seconds: int
+    host_uuid: str | None = None
+    system_tags: tuple[str, ...] = ()
+
+
+Request = StopRequest | StartRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from orchestrator.model.target import (
     JobUnreadable,
     Lost,
     Refused,
+    Request,
     Seen,
     SendResult,
     StopRequest,
@@ -107,8 +108,8 @@ class ZStackClient:
                 raise LoginError(f"the node no longer takes the login ({words}): log in anew")
         raise AssertionError
 
-    async def send(self, request: StopRequest, leaving: Callable[[], bool] | None = None) -> SendResult:
-        """One stop's PUT. Raises LoginError and NodeUnreachableError before anything of it has left."""
+    async def send(self, request: Request, leaving: Callable[[], bool] | None = None) -> SendResult:
+        """The PUT of one stop or start. Raises LoginError and NodeUnreachableError before anything of it has left."""
         path = f"/v1/vm-instances/{request.vm_uuid}/actions"
         headers = await self.auth.headers(self.http, "PUT", path)
         self._last_call = anyio.current_time()
@@ -116,7 +117,7 @@ class ZStackClient:
             answer = await self.http.exchange(
                 "PUT",
                 path,
-                body=jobs.stop_body(request, send_false=self.send_false),
+                body=jobs.body_of(request, send_false=self.send_false),
                 headers={
                     **headers,
                     "X-Job-UUID": request.job_uuid,

@@ -14,6 +14,7 @@ from orchestrator.clouds.zstack.http import PAUSES, ExchangeError
 from orchestrator.clouds.zstack.wire import text_or_none
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
+from orchestrator.model.states import Verb
 from orchestrator.model.target import (
     HostRow,
     JobAnswer,
@@ -23,8 +24,10 @@ from orchestrator.model.target import (
     JobUnreadable,
     Lost,
     Refused,
+    Request,
     Seen,
     SendResult,
+    StartRequest,
     StopRequest,
     VmRow,
 )
@@ -57,9 +60,9 @@ class ZStackCloud:
             str(self._client.zone) if self._client.zone else None,
         )
 
-    async def permission(self) -> str | None:
-        """Dry-run a stop of a UUID nobody has; None where the node would let this account stop VMs."""
-        error = await self._dry_run(stop_ha=True, send_false=False)
+    async def permission(self, verb: Verb = Verb.STOP) -> str | None:
+        """Dry-run it for a UUID nobody has; None where the node would let this account do it to VMs."""
+        error = await self._dry_run(stop_ha=True, send_false=False, verb=verb)
         if error is None:
             return None
         codes = list(error.codes())
@@ -73,15 +76,20 @@ class ZStackCloud:
         codes = set(error.codes()) if error is not None else set()
         self._client.send_false = error is None or "SYS.1003" in codes
 
-    async def _dry_run(self, *, stop_ha: bool, send_false: bool) -> NodeError | None:
-        """The node's no to a stop that changes nothing; a session that ended just then is renewed once."""
-        error = await self._dry_run_once(stop_ha=stop_ha, send_false=send_false)
+    async def _dry_run(self, *, stop_ha: bool, send_false: bool, verb: Verb = Verb.STOP) -> NodeError | None:
+        """The node's no to a call that changes nothing; a session that ended just then is renewed once."""
+        error = await self._dry_run_once(verb, stop_ha=stop_ha, send_false=send_false)
         if error is not None and session_gone(error):
-            error = await self._dry_run_once(stop_ha=stop_ha, send_false=send_false)
+            error = await self._dry_run_once(verb, stop_ha=stop_ha, send_false=send_false)
         return error
 
-    async def _dry_run_once(self, *, stop_ha: bool, send_false: bool) -> NodeError | None:
-        request = StopRequest(NOBODY, "grace", uuid4().hex, 15, stop_ha, system_tags=("validationOnly",))
+    async def _dry_run_once(self, verb: Verb, *, stop_ha: bool, send_false: bool) -> NodeError | None:
+        job, tags = uuid4().hex, ("validationOnly",)
+        request: Request = (
+            StopRequest(NOBODY, "grace", job, 15, stop_ha, system_tags=tags)
+            if verb is Verb.STOP
+            else StartRequest(NOBODY, job, 15, system_tags=tags)
+        )
         before, self._client.send_false = self._client.send_false, send_false
         try:
             for pause in (*PAUSES, None):
@@ -158,7 +166,7 @@ class ZStackCloud:
                 found[row["uuid"]] = text_or_none(row, "state")
         return found
 
-    async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+    async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """One PUT; a login that is refused or cannot be reached leaves it unsent."""
         try:
             return await self._client.send(request, leaving)

@@ -15,6 +15,7 @@ from orchestrator.model.target import (
     JobUnreadable,
     Lost,
     Refused,
+    Request,
     Seen,
     SendResult,
     StopRequest,
@@ -23,6 +24,14 @@ from orchestrator.model.target import (
 _DUPLICATE = "Duplicate job"
 _UNSURE = frozenset({502, 504})
 """A proxy's words, not the node's: the PUT behind them may have arrived."""
+
+
+def body_of(request: Request, *, send_false: bool) -> dict[str, Any]:
+    """The body of a PUT: of a stop see `stop_body`, of a start where to."""
+    if isinstance(request, StopRequest):
+        return stop_body(request, send_false=send_false)
+    where = {} if request.host_uuid is None else {"hostUuid": request.host_uuid}
+    return {"startVmInstance": where, "systemTags": list(request.system_tags), "userTags": []}
 
 
 def stop_body(request: StopRequest, *, send_false: bool) -> dict[str, Any]:

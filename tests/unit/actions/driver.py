@@ -4,8 +4,8 @@ import math
 from typing import Literal, Self
 
 from orchestrator.actions.judge import Judgement
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.stop import (
+from orchestrator.actions.machine import (
+    ActionState,
     Answered,
     Close,
     Done,
@@ -21,13 +21,13 @@ from orchestrator.actions.stop import (
     Send,
     Signal,
     Step,
-    StopState,
     Wait,
     Watch,
     advance,
     begin,
     withhold,
 )
+from orchestrator.actions.rules import Rules
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptType, Outcome, Reason
 from orchestrator.model.target import (
@@ -55,9 +55,9 @@ DARK = ("Unknown", "NoState", UNREADABLE)
 UP = ("Running", "Paused", "Crashed", "Error", "Starting", "Migrating", "AWordNobodyListed")
 
 
-def rules(*fallback_on: str, type_: AttemptType = AttemptType.GRACE, power_cut: float = 60.0) -> StopRules:
+def rules(*fallback_on: str, type_: AttemptType = AttemptType.GRACE, power_cut: float = 60.0) -> Rules:
     """The plan's defaults, with that fallback."""
-    return StopRules(
+    return Rules(
         type=type_,
         grace_seconds=240.0,
         cold_seconds=180.0,
@@ -67,7 +67,7 @@ def rules(*fallback_on: str, type_: AttemptType = AttemptType.GRACE, power_cut: 
     )
 
 
-def cold_rules() -> StopRules:
+def cold_rules() -> Rules:
     """`type: cold`."""
     return rules(type_=AttemptType.COLD)
 
@@ -94,12 +94,12 @@ def vm_row(state: str | None, *, last_op: float | None = None) -> VmRow:
 class Stop:
     """One VM's stop. Each method answers the step under way, and fails when that step asks for something else."""
 
-    def __init__(self, made_rules: StopRules | None = None) -> None:
+    def __init__(self, made_rules: Rules | None = None) -> None:
         self.rules = made_rules if made_rules is not None else rules(*BOTH)
         self.now = START
         self.ids = 0
         self.steps: list[Step] = []
-        self.state: StopState
+        self.state: ActionState
         self.state, step = begin(self.rules, self.now)
         self.steps.append(step)
         self.left_at = 0.0
@@ -247,16 +247,16 @@ class Stop:
         return self
 
 
-def turn(made_rules: StopRules | None = None, before: str = "Running") -> Stop:
+def turn(made_rules: Rules | None = None, before: str = "Running") -> Stop:
     """A VM whose first PUT is about to leave."""
     return Stop(made_rules).read(before)
 
 
-def accepted(made_rules: StopRules | None = None, before: str = "Running") -> Stop:
+def accepted(made_rules: Rules | None = None, before: str = "Running") -> Stop:
     """A VM whose first PUT was taken by the node."""
     return turn(made_rules, before).accept()
 
 
-def timed_out(made_rules: StopRules | None = None, before: str = "Running") -> Stop:
+def timed_out(made_rules: Rules | None = None, before: str = "Running") -> Stop:
     """A VM whose grace job had not answered at its deadline; a read comes next."""
     return accepted(made_rules, before).elapse()

@@ -2,8 +2,8 @@
 
 import pytest
 
+from orchestrator.actions.machine import Answered, Look, Read, ReadVm, Resend, Send, Wait, Watch, carry_on
 from orchestrator.actions.saved import Put, Saved, load, save
-from orchestrator.actions.stop import Answered, Look, Read, ReadVm, Resend, Send, Wait, Watch, carry_on
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome
 from orchestrator.model.target import JobMissing, JobRunning, JobUnreadable, Lost
 from tests.unit.actions.driver import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.actions.stop import Send
+from orchestrator.actions.machine import Send
 from orchestrator.clouds.interface import NodeFacts
 from orchestrator.engine.admit import Verdict, admit
 from orchestrator.engine.resolve import Resolution, Target

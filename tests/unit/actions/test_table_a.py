@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.actions.stop import Done, Send, Wait
+from orchestrator.actions.machine import Done, Send, Wait
 from orchestrator.model.outcome import AttemptReason, AttemptType, Reason
 from tests.unit.actions.driver import (
     BOTH,

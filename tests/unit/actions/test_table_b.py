@@ -4,8 +4,8 @@ from itertools import pairwise, product
 
 import pytest
 
+from orchestrator.actions.machine import Done, Send, Watch
 from orchestrator.actions.rules import ErrorClass, classify, exhausted, nothing_done
-from orchestrator.actions.stop import Done, Send, Watch
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptReason, AttemptType
 from orchestrator.model.target import Accepted
@@ -54,20 +54,20 @@ def test_class_r(code: str, transitional: bool) -> None:
 @pytest.mark.parametrize("code", NO_COLD)
 def test_class_n(code: str) -> None:
     """Each code of N, and each unlisted one of its families, means: no cold."""
-    assert classify(error(code), transitional=False) is ErrorClass.NO_COLD
+    assert classify(error(code), transitional=False) is ErrorClass.FINAL
 
 
 @pytest.mark.parametrize("code", MAY_HELP)
 @pytest.mark.parametrize("transitional", [False, True])
 def test_class_c(code: str, transitional: bool) -> None:
     """C and every code nobody listed: cold may help."""
-    assert classify(error(code), transitional=transitional) is ErrorClass.COLD_MAY_HELP
+    assert classify(error(code), transitional=transitional) is ErrorClass.FALLBACK_MAY_HELP
 
 
 def test_vm_1010_while_transitional_is_r() -> None:
     """VM.1010 means again while the VM is in transition, and no cold otherwise."""
     assert classify(error("VM.1010"), transitional=True) is ErrorClass.AGAIN
-    assert classify(error("VM.1010"), transitional=False) is ErrorClass.NO_COLD
+    assert classify(error("VM.1010"), transitional=False) is ErrorClass.FINAL
 
 
 @pytest.mark.parametrize(("again", "no_cold"), list(product(AGAIN, NO_COLD)))
@@ -81,38 +81,38 @@ def test_r_before_n(again: str, no_cold: str) -> None:
 def test_n_before_c(no_cold: str, may_help: str) -> None:
     """N wins over C wherever in the chain the two stand."""
     for codes in ((no_cold, may_help), (may_help, no_cold), ("NOBODY.KNOWS", may_help, no_cold)):
-        assert classify(error(*codes), transitional=False) is ErrorClass.NO_COLD
+        assert classify(error(*codes), transitional=False) is ErrorClass.FINAL
 
 
 def test_codes_count_in_every_branch() -> None:
     """A code among `causes` counts like one beneath `cause`."""
     branches = NodeError(code="VM.1002", cause=NodeError(code="HOST.1006"), causes=(error("SYS.1000", "HOST.1011"),))
-    assert classify(branches, transitional=False) is ErrorClass.NO_COLD
+    assert classify(branches, transitional=False) is ErrorClass.FINAL
 
 
 def test_details_never_count() -> None:
     """Words in details and description decide nothing."""
     said = NodeError(code="HOST.1006", details="SYS.1010 HOST.1011", description="ID.1001 http.429")
-    assert classify(said, transitional=False) is ErrorClass.COLD_MAY_HELP
+    assert classify(said, transitional=False) is ErrorClass.FALLBACK_MAY_HELP
 
 
 @pytest.mark.parametrize("code", RUN_OUT)
 def test_exhausted_r_is_n(code: str) -> None:
     """R whose time has run out is N."""
-    assert exhausted(error(code)) is ErrorClass.NO_COLD
-    assert exhausted(error("VM.1002", code)) is ErrorClass.NO_COLD
+    assert exhausted(error(code)) is ErrorClass.FINAL
+    assert exhausted(error("VM.1002", code)) is ErrorClass.FINAL
 
 
 def test_exhausted_vm_1010_is_n() -> None:
     """VM.1010 in a transition that never ends is N."""
-    assert exhausted(error("VM.1010")) is ErrorClass.NO_COLD
+    assert exhausted(error("VM.1010")) is ErrorClass.FINAL
 
 
 @pytest.mark.parametrize("code", ["SYS.1015", "SYS.1016"])
 def test_exhausted_agent_call_is_c(code: str) -> None:
     """SYS.1015 and SYS.1016 become C when the time has run out."""
-    assert exhausted(error(code)) is ErrorClass.COLD_MAY_HELP
-    assert exhausted(error("VM.1002", code)) is ErrorClass.COLD_MAY_HELP
+    assert exhausted(error(code)) is ErrorClass.FALLBACK_MAY_HELP
+    assert exhausted(error("VM.1002", code)) is ErrorClass.FALLBACK_MAY_HELP
 
 
 @pytest.mark.parametrize("code", sorted({*AGAIN, *NO_COLD} - {"SYS.1006", "SYS.1017"}))
@@ -209,7 +209,7 @@ def test_http_429_at_once_is_r_whatever_the_body_says() -> None:
 @pytest.mark.parametrize("status", [409, 501])
 def test_an_unlisted_http_status_is_c(status: int) -> None:
     """An HTTP status nobody listed is like every unlisted code: C."""
-    assert classify(error(f"http.{status}"), transitional=False) is ErrorClass.COLD_MAY_HELP
+    assert classify(error(f"http.{status}"), transitional=False) is ErrorClass.FALLBACK_MAY_HELP
 
 
 def test_duplicate_job_is_accepted() -> None:

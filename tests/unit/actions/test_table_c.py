@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.actions.judge import Attempt, Facts, Verdict, judge
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.stop import Done, Look, ReadVm, Resend, Send, Wait, Watch, abandon
+from orchestrator.actions.machine import Done, Look, ReadVm, Resend, Send, Wait, Watch, abandon
+from orchestrator.actions.rules import Rules
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 from orchestrator.model.report import VmRecord
@@ -636,7 +636,7 @@ def test_ha_guest_without_the_inhibit() -> None:
 
 @pytest.mark.parametrize("made", [rules(*BOTH), cold_rules()])
 @pytest.mark.parametrize(("word", "outcome"), [("Running", Outcome.FAILED), ("Unknown", Outcome.UNKNOWN)])
-def test_disconnected_host(made: StopRules, word: str, outcome: Outcome) -> None:
+def test_disconnected_host(made: Rules, word: str, outcome: Outcome) -> None:
     """HOST.1011: failed while it reads Running, unknown while it reads Unknown, and never a fallback to cold."""
     stop = accepted(made).job(failed("VM.1002", "HOST.1011", "HOST.1010")).settle(word)
     assert stop.outcome is outcome
@@ -657,7 +657,7 @@ def test_no_fallback_and_a_hung_job(word: str, outcome: Outcome) -> None:
 @pytest.mark.parametrize("reason", [Reason.OPERATOR, Reason.NODE])
 @pytest.mark.parametrize("when", ["while it waits", "before the answer", "when it is about to go out again"])
 @pytest.mark.parametrize("made", [rules(*BOTH), cold_rules()])
-def test_a_put_proven_never_to_have_arrived_is_not_sent(reason: Reason, when: str, made: StopRules) -> None:
+def test_a_put_proven_never_to_have_arrived_is_not_sent(reason: Reason, when: str, made: Rules) -> None:
     """Lost, unknown to the node, and the run over: row 5, not failed."""
     stop = turn(made)
     if when == "before the answer":
@@ -762,7 +762,7 @@ def test_lost_a_young_intent_keeps_its_id(age: float) -> None:
 
 @pytest.mark.parametrize("made", [rules(), rules("timeout"), rules(*BOTH), cold_rules()])
 @pytest.mark.parametrize("word", ["Running", "Paused"])
-def test_lost_an_old_intent_gets_a_new_attempt(made: StopRules, word: str) -> None:
+def test_lost_an_old_intent_gets_a_new_attempt(made: Rules, word: str) -> None:
     """Older than 2 h 30 m: a new attempt of the same type under a new id."""
     stop = turn(made).lose().elapse()
     old = stop.state.last.job_uuid
@@ -810,7 +810,7 @@ def test_grace_again_about_to_leave_is_withheld() -> None:
 
 
 @pytest.mark.parametrize("made", [rules(), rules("timeout")])
-def test_withheld_only_where_there_was_a_fallback(made: StopRules) -> None:
+def test_withheld_only_where_there_was_a_fallback(made: Rules) -> None:
     """Without a fallback for it nothing was withheld."""
     stop = accepted(made).halt().job(failed("HOST.1006")).settle("Running")
     assert stop.outcome is Outcome.FAILED

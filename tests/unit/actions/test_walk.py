@@ -6,9 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.actions.judge import Judgement, Verdict
-from orchestrator.actions.rules import ErrorClass, StopRules, classify, exhausted, nothing_done
-from orchestrator.actions.saved import Put, Saved, load, save
-from orchestrator.actions.stop import (
+from orchestrator.actions.machine import (
+    ActionState,
     Answered,
     Close,
     Done,
@@ -24,7 +23,6 @@ from orchestrator.actions.stop import (
     Send,
     Signal,
     Step,
-    StopState,
     Wait,
     Watch,
     advance,
@@ -32,6 +30,8 @@ from orchestrator.actions.stop import (
     carry_on,
     withhold,
 )
+from orchestrator.actions.rules import ErrorClass, Rules, classify, exhausted, nothing_done
+from orchestrator.actions.saved import Put, Saved, load, save
 from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.states import TRANSITIONAL_STATES
 from orchestrator.model.target import (
@@ -106,7 +106,7 @@ leanings = st.lists(st.sampled_from((*WORDS, *LIKELY)), min_size=1, max_size=6)
 class Walk:
     """One VM, answered by a list of numbers."""
 
-    rules: StopRules
+    rules: Rules
     numbers: list[int]
     words: list[str]
     halt_at: int | None
@@ -123,7 +123,7 @@ class Walk:
     taken: int = 0
     ids: int = 0
     left_at: float = START
-    state: StopState = field(init=False)
+    state: ActionState = field(init=False)
     step: Step = field(init=False)
     steps: list[Step] = field(default_factory=list)
     cold_reasons: list[AttemptReason] = field(default_factory=list)
@@ -279,7 +279,7 @@ class Walk:
     def _go(self, signal: Signal) -> None:
         self._next(advance(self.state, signal))
 
-    def _next(self, pair: tuple[StopState, Step | None]) -> None:
+    def _next(self, pair: tuple[ActionState, Step | None]) -> None:
         state, step = pair
         assert step is not None
         assert state.barred is None or not isinstance(step, Send | Resend), "a PUT after the signal"
@@ -313,9 +313,9 @@ class Walk:
         assert grace.verdict is Verdict.ERR
         assert grace.error is not None
         kind = classify(grace.error, transitional=self.last_read in TRANSITIONAL_STATES)
-        assert kind is ErrorClass.COLD_MAY_HELP or (
+        assert kind is ErrorClass.FALLBACK_MAY_HELP or (
             kind is ErrorClass.AGAIN
-            and exhausted(grace.error) is ErrorClass.COLD_MAY_HELP
+            and exhausted(grace.error) is ErrorClass.FALLBACK_MAY_HELP
             and self.now >= self.state.attempts[0].at + self.rules.grace_seconds
         )
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.actions.rules import StopRules
-from orchestrator.actions.stop import Look, ReadVm, Watch
+from orchestrator.actions.machine import Look, ReadVm, Watch
+from orchestrator.actions.rules import Rules
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.target import JobMissing, JobRunning
 from tests.unit.actions.driver import (
@@ -53,7 +53,7 @@ def test_at_end_finish_keeps_the_fallback() -> None:
 
 # ── at_end: cold ───────────────────────────────────────────────────────────────────────────────────────────────────
 @every_fallback
-def test_cold_goes_to_what_is_in_flight(made: StopRules) -> None:
+def test_cold_goes_to_what_is_in_flight(made: Rules) -> None:
     """Whatever `fallback` says: the running grace is looked at once more, the VM is read, and cold leaves (window)."""
     stop = accepted(made).expire("cold").job(JobRunning(), after=30.0).read("Stopping")
     assert [(send.type, send.reason) for send in stop.sends[1:]] == [(AttemptType.COLD, AttemptReason.WINDOW)]

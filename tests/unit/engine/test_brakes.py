@@ -56,7 +56,13 @@ class Trial:
 
     def order(self) -> list[str]:
         """The hosts' numbers of the VMs in the order of their PUTs."""
-        return [self.cloud.guests[request.vm_uuid].row.host_uuid or "" for _, request in self.cloud.sent]
+        return [came_from(self.cloud, request.vm_uuid) for _, request in self.cloud.sent]
+
+
+def came_from(cloud: MemoryCloud, uuid: str) -> str:
+    """The host a VM is on, or was."""
+    guest = cloud.guests[uuid]
+    return guest.row.host_uuid or guest.came_from or ""
 
 
 def outcomes(report: ReportDocument) -> list[tuple[str | None, str | None]]:
@@ -294,7 +300,7 @@ def test_a_killed_run_keeps_its_order(kills: Sequence[float]) -> None:
     """Killed at any moment: the waves keep their order and their ramp, and every VM is sent one stop."""
     more = TWO_WAVES + "limits: {ramp: [1, 50%, 100%]}\n"
     trial, report = killed([guest(n, n % 2) for n in range(12)], more, kills)
-    hosts = [trial.cloud.guests[request.vm_uuid].row.host_uuid for _, request in trial.cloud.sent]
+    hosts = [came_from(trial.cloud, request.vm_uuid) for _, request in trial.cloud.sent]
     assert hosts == ["h0"] * 6 + ["h1"] * 6
     assert {vm.outcome for vm in report.vms} == {Outcome.STOPPED_CLEAN}
     assert [wave.totals["stopped_clean"] for wave in report.waves] == [6, 6]

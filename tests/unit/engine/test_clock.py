@@ -8,7 +8,7 @@ import pytest
 from orchestrator.clouds.memory import MemoryCloud
 from orchestrator.engine import clock
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.target import SendResult, StopRequest
+from orchestrator.model.target import Request, SendResult
 from tests.unit.engine.test_run import Trial, guest
 from tests.virtual import run_virtual
 
@@ -40,7 +40,7 @@ def test_what_was_read_before_a_sleep_is_read_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(clock, "sleep_seconds", lambda: slept[0])
 
     class Sleepy(MemoryCloud):
-        async def send(self, request: StopRequest, leaving: Callable[[], bool]) -> SendResult:
+        async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
             if not slept[0]:
                 slept[0] = 600.0
                 guest_now = self.guests[request.vm_uuid]
