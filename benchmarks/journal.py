@@ -48,7 +48,7 @@ from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
-from orchestrator.model.target import Accepted, JobAnswer, JobRunning, JobSucceeded, Request, Seen, SendResult
+from orchestrator.model.target import Accepted, JobAnswer, JobRunning, JobSucceeded, Request, Seen, SendResult, StopRequest
 from orchestrator.plan.load import PlanFile, plan_from_text
 from orchestrator.settings import ConnectionSettings
 from orchestrator.simulator import ClusterSpec, Scenario, VmGroup
@@ -133,6 +133,7 @@ class InstantCloud(MemoryCloud):
         leaving()
         guest = self.guests[request.vm_uuid]
         ends = len(self.sent) < self._ending
+        assert isinstance(request, StopRequest)
         self.sent.append((anyio.current_time(), request))
         guest.row = replace(guest.row, state="Stopped" if ends else "Stopping")
         self._of[request.job_uuid] = request.vm_uuid

@@ -6,6 +6,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -31,6 +32,7 @@ from orchestrator.engine.preview import Preview, drift
 from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import Run
 from orchestrator.engine.start import Say, at_start, warned
+from orchestrator.engine.undo import Undo, family, plan_undo, reversed_plan
 from orchestrator.engine.window import times_kept, times_of
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal
@@ -40,6 +42,7 @@ from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.report import RunRecord, RunReport
+from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import ReportOptions
 from orchestrator.reports import RENDERERS
@@ -247,7 +250,9 @@ async def resume(
     more, which `say` is told. `confirm` is shown the unfinished report. `took_over` is told of a dead
     process whose lock was taken. Raises RunLockedError while a living one works on it, and as `run`.
     """
-    plan_file = kept_plan(journal.plan_file(run.id))
+    plan_file, verb = kept_plan(journal.plan_file(run.id)), Verb(run.action)
+    if verb is Verb.START:
+        plan_file = replace(plan_file, plan=reversed_plan(plan_file.plan))
     check_report_folder(plan_file)
     _check_window_end(window_end)
     held = journal.lock(run.id)
@@ -256,7 +261,7 @@ async def resume(
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
         facts = await node_facts(cloud)
-        await check_permission(cloud, plan_file.plan)
+        await check_permission(cloud, plan_file.plan, verb)
         window = times_kept(run.window)
         if window_end is None and window is not None and Clock().unix() >= window.end:
             say(
@@ -280,6 +285,62 @@ async def resume(
         return await this.run()
 
 
+async def restore(
+    run_record: RunRecord,
+    settings: ConnectionSettings,
+    *,
+    journal: Journal,
+    include_late: bool = False,
+    confirm: Callable[[Undo], Awaitable[bool]] | None = None,
+    listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
+    started: Callable[[Run], None] = lambda run: None,
+    say: Say = lambda level, text: None,
+) -> RunReport | None:
+    """Start again exactly what a run and its retries stopped, waves and order reversed; None where nothing is to be started.
+
+    VMs that somebody has had since are left, and named in the report; without one, `say` is told of them.
+    `include_late`: also `failed` and `unknown` ones that are Stopped now. `settings` are those of `settings_for`.
+    `confirm` is shown what would be done. Raises as `resume`.
+    """
+    kept = journal.plan_file(run_record.id)
+    plan_file = kept_plan(kept)
+    check_report_folder(plan_file)
+    members = family(run_record, journal)
+    async with client_for(plan_file, settings) as client:
+        cloud = ZStackCloud(client)
+        took = _took(journal, Verb.START)
+        undo = await plan_undo(members, journal, cloud, include_late=include_late, took=took)
+        if not undo.rows:
+            for line in undo.named():
+                say("info", line)
+            return None
+        await check_permission(cloud, plan_file.plan, Verb.START)
+        if confirm is not None and not await confirm(undo):
+            raise RefusedError("not confirmed: nothing was sent")
+        clock = Clock()
+        record = RunRecord(
+            id=new_run_id(datetime.fromtimestamp(clock.unix(), UTC)),
+            plan=run_record.plan,
+            reference=run_record.reference,
+            plan_digest=run_record.plan_digest,
+            plan_text=run_record.plan_text,
+            action="start",
+            endpoint=run_record.endpoint,
+            node_version=undo.facts.version,
+            tool_version=TOOL_VERSION,
+            started_by=_who(),
+            parent_run=run_record.id,
+            started_at=clock.wall(),
+            warnings=tuple(undo.named()),
+        )
+        opened = undo.opening(reversed_plan(plan_file.plan), record, kept)
+        this = Run(
+            opened, cloud, journal, owner=this_process(record.started_by), clock=clock, listeners=listeners(record.id)
+        )
+        started(this)
+        return await this.run()
+
+
 async def retry(
     run_record: RunRecord,
     settings: ConnectionSettings,
@@ -298,6 +359,9 @@ async def retry(
     held = journal.lock(run_record.id)
     if held is not None and held.alive:
         raise RunLockedError(run_record.id, held)
+    if Verb(run_record.action) is Verb.START:
+        again = f"'orchestrator restore {run_record.parent_run}' takes up what it left"
+        raise RefusedError(f"run {run_record.id} is a restore: {again}")
     if is_unfinished(run_record):
         raise RefusedError(
             f"run {run_record.id} has not ended: carry it on with 'orchestrator resume {run_record.id}' first"
@@ -329,8 +393,8 @@ def can_resume(journal: Journal, run: RunRecord) -> bool:
 
 
 def can_retry(journal: Journal, run: RunRecord) -> bool:
-    """Has it ended?"""
-    return not is_unfinished(run)
+    """Is it a run that stopped VMs, and has it ended?"""
+    return not is_unfinished(run) and Verb(run.action) is Verb.STOP
 
 
 def report_options(journal: Journal, run_id: str) -> ReportOptions:
@@ -391,6 +455,7 @@ __all__ = [
     "preview",
     "private_file",
     "report_options",
+    "restore",
     "resume",
     "retry",
     "run",

@@ -131,7 +131,7 @@ class ActionState:
     missing: bool = False
     """The node knew nothing of a job that it never said it had."""
     untouched: float | None = None
-    """For a start: `lastOpDate` as the run that stopped it read it last; None takes any."""
+    """For a start: its `lastOpDate` when it was found as the run that stopped it had left it; None takes any."""
     watched: str | None = None
     """The state word last seen, by whoever looked."""
     doubted: bool = False

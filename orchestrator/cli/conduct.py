@@ -25,6 +25,8 @@ from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
 
 LEFT_EARLY = 130
+MANY = 100
+"""More VMs than this ask for the plan's name: a yes is typed too easily."""
 
 T = TypeVar("T")
 Started = Callable[[Run], None]

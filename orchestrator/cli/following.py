@@ -45,10 +45,10 @@ def resume(
         )
 
     def prepare() -> Job:
-        record = _find(conductor, run, able=app.can_resume, to="to carry on")
+        record = find(conductor, run, able=app.can_resume, to="to carry on")
         settings = None
         if is_unfinished(record):
-            settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
+            settings = reach(conductor, record, endpoint, ca_file, insecure=insecure)
         else:
             conductor.say("info", f"run {record.id} has ended: nothing to carry on, its reports are written again")
 
@@ -85,8 +85,8 @@ def retry(
     conductor = Conductor(**options)
 
     def prepare() -> Job:
-        record = _find(conductor, run, able=app.can_retry, to="that has ended")
-        settings = _reach(conductor, record, endpoint, ca_file, insecure=insecure)
+        record = find(conductor, run, able=app.can_retry, to="that has ended")
+        settings = reach(conductor, record, endpoint, ca_file, insecure=insecure)
 
         async def job(journal: Journal, started: Started) -> RunReport | None:
             return await app.retry(
@@ -102,7 +102,7 @@ def retry(
     )
 
 
-def _find(conductor: Conductor, name: str, *, able: Callable[[Journal, RunRecord], bool], to: str) -> RunRecord:
+def find(conductor: Conductor, name: str, *, able: Callable[[Journal, RunRecord], bool], to: str) -> RunRecord:
     """The run that is meant, printed before anything happens."""
     with reading(conductor.journal, name) as journal:
         record = app.find_run(journal, name, able=able, to=to)
@@ -110,7 +110,7 @@ def _find(conductor: Conductor, name: str, *, able: Callable[[Journal, RunRecord
     return record
 
 
-def _reach(
+def reach(
     conductor: Conductor, record: RunRecord, endpoint: str | None, ca_file: str | None, *, insecure: bool
 ) -> ConnectionSettings:
     """How to reach the run's node, once there is somebody to ask or nothing to be asked."""

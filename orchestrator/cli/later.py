@@ -7,13 +7,6 @@ from orchestrator.errors import NotSupportedError
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("rest", nargs=-1)
-def restore(rest: tuple[str, ...]) -> None:
-    """Start again what a run stopped (not supported yet)."""
-    raise NotSupportedError("restore is not supported yet: report.csv lists what the run stopped")
-
-
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("rest", nargs=-1)
 def steer(rest: tuple[str, ...]) -> None:
     """Give a word to a run in another terminal (not supported yet)."""
     raise NotSupportedError("steer is not supported yet: Ctrl-C in the run's own terminal ends all sending")

@@ -20,7 +20,7 @@ _COMMANDS = {
     "simulate": "orchestrator.cli.simulate",
     "resume": "orchestrator.cli.following",
     "retry": "orchestrator.cli.following",
-    "restore": "orchestrator.cli.later",
+    "restore": "orchestrator.cli.restoring",
     "steer": "orchestrator.cli.later",
 }
 _SHORT = {
@@ -35,7 +35,7 @@ _SHORT = {
     "simulate": "Serve a simulated management node on loopback.",
     "resume": "Carry on a run that was killed or interrupted.",
     "retry": "A new run over what a run left failed or not reached.",
-    "restore": "Start again what a run stopped (not supported yet).",
+    "restore": "Start again what a run and its retries stopped.",
     "steer": "Give a word to a run in another terminal (not supported yet).",
 }
 

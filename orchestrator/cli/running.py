@@ -11,7 +11,7 @@ import click
 from pydantic import ValidationError
 
 from orchestrator import app
-from orchestrator.cli.conduct import LEFT_EARLY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.conduct import LEFT_EARLY, MANY, Conductor, Job, Started, ask_yes, conduct_options
 from orchestrator.cli.journals import reading_if_any
 from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
 from orchestrator.cli.signals import Signals
@@ -127,10 +127,6 @@ def preview(
     return 0
 
 
-_MANY = 100
-"""More VMs than this ask for the plan's name: a yes is typed too easily."""
-
-
 def confirm_run(who: str) -> Callable[[Prepared], Awaitable[bool]]:
     """The question before a run: shows what it would do, as whom, and asks."""
 
@@ -140,7 +136,7 @@ def confirm_run(who: str) -> Callable[[Prepared], Awaitable[bool]]:
             click.echo(line)
         click.echo(f"node {facts.endpoint}, ZStack {one_line(facts.version or 'of an unknown version')}, as {who}")
         to_stop = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
-        return await ask_yes(f"Stop {to_stop} VMs at {facts.endpoint}?", shown.plan if to_stop > _MANY else None)
+        return await ask_yes(f"Stop {to_stop} VMs at {facts.endpoint}?", shown.plan if to_stop > MANY else None)
 
     return confirm
 

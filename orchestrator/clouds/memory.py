@@ -63,6 +63,8 @@ class MemoryCloud:
         self.in_flight: dict[str, str] = {}
         self.peak = 0
         self.away = False
+        self.epoch: float | None = None
+        """The node's clock at the loop's zero: each change of a VM is its `last_op` then; None leaves that as it is."""
         self._jobs: dict[str, _Job] = {}
 
     async def facts(self) -> NodeFacts:
@@ -133,7 +135,7 @@ class MemoryCloud:
 
     def _begin(self, guest: Guest, request: Request, job: _Job, word: str) -> None:
         self._jobs[request.job_uuid] = job
-        guest.row = replace(guest.row, state=word)
+        self._change(guest, state=word)
         self.in_flight[request.vm_uuid] = request.job_uuid
         self.peak = max(self.peak, len(self.in_flight))
 
@@ -176,20 +178,28 @@ class MemoryCloud:
     def _settle(self) -> None:
         now = anyio.current_time()
         for job_uuid, job in self._jobs.items():
-            guest = self.guests[job.vm_uuid]
-            if self.in_flight.get(job.vm_uuid) == job_uuid and job.ends_at is not None and job.ends_at <= now:
+            guest = self.guests.get(job.vm_uuid)
+            if (
+                guest is not None
+                and self.in_flight.get(job.vm_uuid) == job_uuid
+                and job.ends_at is not None
+                and job.ends_at <= now
+            ):
                 self._end(guest, job)
                 del self.in_flight[job.vm_uuid]
 
-    @staticmethod
-    def _end(guest: Guest, job: _Job) -> None:
+    def _end(self, guest: Guest, job: _Job) -> None:
         back = "Running" if job.ends_in == "Stopped" else "Stopped"
         word = back if job.error is not None else job.ends_in
         if word == "Stopped" and guest.row.host_uuid is not None:
             guest.came_from = guest.row.host_uuid
         # As on a node, a VM that is off is on no host.
         host = job.host if job.ends_in == "Running" and word == "Running" else guest.row.host_uuid
-        guest.row = replace(guest.row, state=word, host_uuid=None if word == "Stopped" else host)
+        self._change(guest, state=word, host_uuid=None if word == "Stopped" else host)
+
+    def _change(self, guest: Guest, **changes: str | None) -> None:
+        last_op = guest.row.last_op if self.epoch is None else float(int(self.epoch + anyio.current_time()))
+        guest.row = replace(guest.row, last_op=last_op, **changes)  # type: ignore[arg-type]
 
     def _seen(self, guest: Guest) -> Seen:
         self._settle()

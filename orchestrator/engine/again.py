@@ -18,6 +18,7 @@ from orchestrator.journal.interface import Journal
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
+from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
 from orchestrator.plan.model import WaveLimits
@@ -75,7 +76,8 @@ def take_up(
     """
     clock, plan = clock or Clock(), kept.plan
     now = clock.now()
-    rules = rules_of(plan)
+    verb = Verb(run.action)
+    rules = rules_of(plan, verb)
     ahead = clock.unix() - now
     node_ahead = None if ahead_seconds is None else ahead + ahead_seconds
     states, saved = journal.states(run.id), dict[str, Saved]()
@@ -97,7 +99,9 @@ def take_up(
             )
         if vm.outcome is None:
             last = cloud.row_of(vm.inventory) if vm.inventory is not None else None
-            rows[vm.uuid] = last or VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
+            row = last or VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
+            # A VM that is off has no host: a start counts on the one it goes to.
+            rows[vm.uuid] = row if verb is Verb.STOP else replace(row, host_uuid=vm.host_uuid)
         records.append(vm.model_copy(update={"inventory": None}))
     run = run.model_copy(
         update={

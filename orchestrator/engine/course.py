@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.actions.rules import Rules, stop_rules
+from orchestrator.actions.rules import Rules, start_rules, stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
 from orchestrator.engine.estimates import Estimates, Figures
 from orchestrator.engine.forecast import Outlook, Shape
@@ -14,6 +14,7 @@ from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wav
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptReason, Outcome, Reason
 from orchestrator.model.report import VmRecord
+from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.model import Limits, Plan
 from orchestrator.plan.quantities import Quantity
@@ -40,10 +41,10 @@ def waves_of(plan: Plan) -> dict[str, PlannedWave | None]:
     return {wave.name: wave for wave in plan.waves} or {WAVE: None}
 
 
-def rules_of(plan: Plan) -> dict[str, Rules]:
-    """How the VMs of each wave are stopped."""
-    outage = plan.limits.node_outage.total_seconds()
-    return {name: stop_rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}
+def rules_of(plan: Plan, verb: Verb = Verb.STOP) -> dict[str, Rules]:
+    """How the VMs of each wave are stopped, or started again."""
+    outage, rules = plan.limits.node_outage.total_seconds(), stop_rules if verb is Verb.STOP else start_rules
+    return {name: rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}
 
 
 def slot_limits(limits: Limits) -> SlotLimits:
@@ -57,9 +58,9 @@ def estimates_of(plan: Plan, known: Mapping[str, Figures]) -> Estimates:
     return Estimates(known, rules.power_cut_seconds, rules.scale)
 
 
-def outlook_of(plan: Plan, to_send: Mapping[str, int], estimates: Estimates) -> Outlook:
+def outlook_of(plan: Plan, to_send: Mapping[str, int], estimates: Estimates, verb: Verb = Verb.STOP) -> Outlook:
     """A forecast of a plan's waves; nobody waits in it yet. `to_send`: by wave, the VMs that its ramp is of."""
-    rules = rules_of(plan)
+    rules = rules_of(plan, verb)
     shapes = [
         Shape(
             name,

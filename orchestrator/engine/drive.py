@@ -1,14 +1,14 @@
-"""One VM: pump the stop action until it is done. All I/O of a stop goes through here."""
+"""One VM: pump its action until it is done. All I/O of a stop or a start goes through here."""
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import anyio
 
-from orchestrator.actions.judge import Attempt, Verdict
+from orchestrator.actions.judge import Attempt, Judgement, Verdict
 from orchestrator.actions.machine import (
     ActionState,
     Answered,
@@ -45,9 +45,10 @@ from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
 from orchestrator.journal.interface import Journal, JournalWriteError
 from orchestrator.model.fault import own_error
-from orchestrator.model.outcome import AttemptResult, Outcome, Reason
+from orchestrator.model.outcome import AttemptReason, AttemptResult, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, VmRecord
-from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, Lost, StopRequest
+from orchestrator.model.states import Verb
+from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, Lost, Request, StartRequest, StopRequest
 from orchestrator.plan.model import StopOptions
 
 
@@ -81,9 +82,9 @@ class _Times:
 
 
 class Drive:
-    """The stop of one VM, from its turn to its outcome. `record` holds what was known before.
+    """The stop or start of one VM, from its turn to its outcome. `record` holds what was known before.
 
-    `saved`: the stop as another process left it, None for one that begins.
+    `saved`: the stop or start as another process left it, None for one that begins.
     """
 
     def __init__(self, means: Means, place: Place, record: VmRecord, saved: Saved | None = None) -> None:
@@ -91,6 +92,7 @@ class Drive:
         self._place = place
         self._record = record
         self._saved = saved
+        self._starts = means.rules.verb is Verb.START
         self._row = place.row
         self._read_at = 0.0
         self._inventory = record.inventory
@@ -105,7 +107,11 @@ class Drive:
     async def run(self) -> tuple[VmRecord, ActionState]:
         """The VM's record with its outcome, not yet journalled, and the state it was judged from."""
         m = self._m
-        state, step = begin(m.rules, self._started) if self._saved is None else self._carry_on(self._saved)
+        if self._saved is None:
+            # Whoever changed it after it was found untouched does not expect it to be started.
+            state, step = begin(m.rules, self._started, self._place.row.last_op if self._starts else None)
+        else:
+            state, step = self._carry_on(self._saved)
         while not isinstance(step, Done):
             try:
                 state, step = await self._carry_out(self._heed(state), step)
@@ -117,11 +123,12 @@ class Drive:
         last = state.attempts[-1] if state.attempts else None
         record = self._record.model_copy(
             update={
-                "host_uuid": self._host,
+                "host_uuid": self._runs_on(judgement) or self._host,
                 "outcome": judgement.outcome,
                 "reason": judgement.reason,
                 "evidence": judgement.evidence,
-                "check_after_start": judgement.check_after_start,
+                # What lost its power when it was stopped is to be looked at now that it is started.
+                "check_after_start": self._record.check_after_start if self._starts else judgement.check_after_start,
                 "state_before": state.before or self._record.state_before,
                 "state": self._state_word,
                 "started_at": None if judgement.outcome is Outcome.NOT_REACHED else self._started_at,
@@ -133,6 +140,13 @@ class Drive:
             }
         )
         return record, state
+
+    def _runs_on(self, judgement: Judgement) -> str | None:
+        """The host of a VM that was started; None for all others."""
+        if not self._starts or judgement.outcome not in {Outcome.STARTED, Outcome.ALREADY_RUNNING} or not self._inventory:
+            return None
+        row = self._m.cloud.row_of(self._inventory)
+        return None if row is None else row.host_uuid
 
     def _carry_on(self, saved: Saved) -> tuple[ActionState, Step]:
         self._started, self._started_at = saved.state.turn_at, saved.started_at
@@ -183,7 +197,7 @@ class Drive:
     async def _read(self, *, sent: bool) -> Read:
         try:
             seen = await self._m.reader.read(self._record.uuid)
-            while not sent and seen is not None and seen.row.host_uuid is not None:
+            while not sent and not self._starts and seen is not None and seen.row.host_uuid is not None:
                 asked = self._m.clock.now()
                 await self._m.dispatcher.move(self._place, seen.row)
                 if self._m.clock.now() - asked < _STALE_SECONDS:
@@ -199,7 +213,8 @@ class Drive:
         if not sent:
             self._host = seen.row.host_uuid or self._host
             self._record = self._record.model_copy(update={"state_before": seen.row.state, "name": seen.row.name})
-        self._row = seen.row
+        # A VM that is off has no host: a start counts on the one it goes to.
+        self._row = replace(seen.row, host_uuid=self._place.row.host_uuid) if self._starts else seen.row
         return Read(now, seen.row)
 
     async def _look(self, job_uuid: str) -> JobAnswer:
@@ -273,14 +288,20 @@ class Drive:
             self._times[-1].sent_at = wall
             return True
 
-        request = StopRequest(
-            self._record.uuid, type_, job_uuid, timeout, m.stop.stop_ha, m.stop.system_tags, m.stop.user_tags
-        )
+        request = self._request(job_uuid, type_, timeout)
         m.tell("vm.sending", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
         result = await m.cloud.send(request, leaving)
         at = left_at[-1] if left_at else m.clock.now()
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
         return _go(self._heed(state), answered)
+
+    def _request(self, job_uuid: str, type_: str, timeout: int) -> Request:
+        uuid, stop = self._record.uuid, self._m.stop
+        if not self._starts:
+            return StopRequest(uuid, type_, job_uuid, timeout, stop.stop_ha, stop.system_tags, stop.user_tags)
+        # First where it came from; where the node does not take that, wherever the node likes.
+        where = self._host if self._written[-1].reason is AttemptReason.PLAN else None
+        return StartRequest(uuid, job_uuid, timeout, where)
 
     async def _watch(self, state: ActionState, step: Watch) -> tuple[ActionState, Step]:
         clock = self._m.clock

@@ -56,16 +56,17 @@ class Forecast:
 
     @property
     def rests_on(self) -> str:
-        """One clause for a person: what it was made of."""
-        others = self.vms - self.known
+        """What it was made of, to follow `it rests on`."""
         parts = []
         if self.known:
-            parts.append(f"{self.known} of {self.vms} VMs by what they took last time")
-        if others:
-            who = "all" if not self.known else f"{others}"
-            by = f"the mean of {self.measured} that have ended" if self.measured else "an assumption"
-            parts.append(f"{who} by {by} ({self.mean_seconds:.3g} s each)")
-        return ", ".join(parts) or "nothing is left to do"
+            who = f"all {self.vms}" if self.known == self.vms else f"{self.known} of {self.vms}"
+            parts.append(f"what {who} VMs took last time")
+        if self.known < self.vms:
+            mean = f"{self.mean_seconds:.3g} s"
+            found = f"the mean of {self.measured} that have ended ({mean})"
+            ground = found if self.measured else f"an assumption of {mean} a VM"
+            parts.append(f"{ground} for the others" if self.known else ground)
+        return " and ".join(parts) or "nothing that is left to do"
 
 
 @dataclass(slots=True)

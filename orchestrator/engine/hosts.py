@@ -14,9 +14,12 @@ _PATIENCE_SECONDS = 60.0
 
 
 async def read_hosts(
-    cloud: Cloud | None, records: Collection[VmRecord], excluded: frozenset[str]
+    cloud: Cloud | None, records: Collection[VmRecord], excluded: frozenset[str], *, emptied: bool = True
 ) -> tuple[list[HostRecord], str | None]:
-    """The hosts, and a warning where what is left on them could not be read. `cloud` None: nobody asks it any more."""
+    """The hosts, and a warning where what is left on them could not be read. `cloud` None: nobody asks it any more.
+
+    `emptied`: what is left on them is of interest, as after a stop.
+    """
     by_host: dict[str, list[VmRecord]] = {}
     for record in records:
         if record.host_uuid is not None:
@@ -27,7 +30,7 @@ async def read_hosts(
     if by_host and cloud is not None:
         try:
             with anyio.fail_after(_PATIENCE_SECONDS):
-                left = await cloud.running_on(list(by_host))
+                left = await cloud.running_on(list(by_host)) if emptied else None
                 rows = await cloud.hosts(list(by_host))
         except (NodeAwayError, QueryRefusedError) as error:
             warning = f"the hosts could not be read whole: {error.detail}"

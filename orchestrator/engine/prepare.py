@@ -15,6 +15,7 @@ from orchestrator.engine.records import Prepared
 from orchestrator.engine.resolve import resolve
 from orchestrator.engine.window import closed_problem, times_of
 from orchestrator.errors import NodeUnreachableError, PermissionDeniedError
+from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
 
@@ -56,17 +57,17 @@ async def node_facts(cloud: Cloud) -> NodeFacts:
         raise NodeUnreachableError(f"the node cannot be asked ({error.detail}): see that it is up, and try again") from None
 
 
-async def check_permission(cloud: Cloud, plan: Plan) -> None:
-    """Raises PermissionDeniedError where the node would refuse this account's stops."""
+async def check_permission(cloud: Cloud, plan: Plan, verb: Verb = Verb.STOP) -> None:
+    """Raises PermissionDeniedError where the node would refuse this account's stops, or starts."""
     try:
-        denied = await cloud.permission()
-        if not all(plan.stop_of(wave).stop_ha for wave in waves_of(plan).values()):
+        denied = await cloud.permission(verb)
+        if verb is Verb.STOP and not all(plan.stop_of(wave).stop_ha for wave in waves_of(plan).values()):
             await cloud.learn_stop_ha()
     except NodeAwayError as error:
         raise NodeUnreachableError(f"the node went away before the run began ({error.detail}): try again") from None
     if denied is not None:
         raise PermissionDeniedError(
-            f"this account may not stop VMs ({' '.join(denied.split())[:300]}): use an account that may"
+            f"this account may not {verb} VMs ({' '.join(denied.split())[:300]}): use an account that may"
         )
 
 

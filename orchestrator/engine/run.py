@@ -33,6 +33,7 @@ from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, Outcome, Reason
 from orchestrator.model.report import EndedBy, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
+from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
 
 _TOGETHER = 500
@@ -75,6 +76,7 @@ class Run:
         self._halt = Halt()
         self._ledger = Ledger(opening.run.id, journal, self._clock, listeners, self._lose_journal)
         self._tell = self._ledger.tell
+        self._verb = Verb(opening.run.action)
         self._rules: Rules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
         self._outage = Outage(
             self._rules.node_outage_seconds,
@@ -88,10 +90,10 @@ class Run:
         for name, wave in waves_of(self._plan).items():
             within = Slots(slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
             self._queues[name] = Queue(name, within, Lanes(within, self._estimates))
-        self._rules_of = rules_of(self._plan)
+        self._rules_of = rules_of(self._plan, self._verb)
         self._course = Course(self._plan, opening.records, opening.rows)
         self._window = times_kept(opening.run.window)
-        self._outlook = outlook_of(self._plan, self._course.to_send, self._estimates)
+        self._outlook = outlook_of(self._plan, self._course.to_send, self._estimates, self._verb)
         self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
         self._waves = {wave.name: wave for wave in opening.waves}
         self._timekeeper = Timekeeper(
@@ -189,7 +191,7 @@ class Run:
             else:
                 self._queues[wave].lanes.add(row)
         self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
-        counts = {"targets": len(records), "to_stop": len(opening.rows)}
+        counts = {"targets": len(records), f"to_{self._verb}": len(opening.rows)}
         if opening.plan_file is not None:
             await self._journal.begin(self._record, opening.records, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
@@ -424,7 +426,8 @@ class Run:
             raise self._ledger.error
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
-        hosts, warning = await read_hosts(cloud, self._ledger.records.values(), excluded)
+        emptied = self._verb is Verb.STOP
+        hosts, warning = await read_hosts(cloud, self._ledger.records.values(), excluded, emptied=emptied)
         if warning is not None:
             self._warn(warning)
         # A host's budget was crossed under its UUID; by now its name is known.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from orchestrator.actions import start
 from orchestrator.actions.judge import judge_again
 from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
@@ -10,7 +11,7 @@ from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, STOPPED, Outcome, Reason
 from orchestrator.model.report import Evidence, VmRecord
 from orchestrator.model.safe import one_line
-from orchestrator.model.states import End, end_of
+from orchestrator.model.states import End, Verb, end_of
 from orchestrator.model.target import Seen, VmRow
 
 _KEPT = frozenset({Outcome.SKIPPED, Outcome.NOT_FOUND, Outcome.NOT_REACHED})
@@ -59,13 +60,16 @@ def verified(
         changes["inventory"] = dict(seen.inventory)
     facts_state = state if state is not None else ActionState(rules=rules, turn_at=0.0)
     facts_state = replace(facts_state, state=word, gone_row=seen is None)
-    judgement = judge_again(record.outcome, facts_state.facts(), rules, unstopped_sent=facts_state.sent)
+    if rules.verb is Verb.STOP:
+        judgement = judge_again(record.outcome, facts_state.facts(), rules, unstopped_sent=facts_state.sent)
+    else:
+        judgement = start.judge_again(record.outcome, facts_state.facts(), rules, sent=facts_state.sent)
     if judgement is not None:
         changes |= {
             "outcome": judgement.outcome,
             "reason": judgement.reason,
             "evidence": judgement.evidence,
-            "check_after_start": judgement.check_after_start,
+            "check_after_start": judgement.check_after_start if rules.verb is Verb.STOP else record.check_after_start,
             "late": record.outcome not in GOOD,
         }
     elif record.outcome in GOOD and record.evidence is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.journal.interface import REPORTED, JournalEvent
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
-from orchestrator.model.outcome import STOPPED
+from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
 
 SCHEMA_VERSION = 3
@@ -259,7 +259,7 @@ def settle_writes(run_id: str, vm: VmRecord) -> list[Write]:
     return [settled, Write("INSERT OR REPLACE INTO took VALUES (?, ?, ?, ?)", [took])]
 
 
-_DONE = dict.fromkeys(STOPPED, "stop")
+_DONE = {**dict.fromkeys(STOPPED, "stop"), Outcome.STARTED: "start"}
 
 
 _SETTLE = "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?"

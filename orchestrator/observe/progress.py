@@ -37,11 +37,13 @@ class Progress:
         match event.kind:
             case "run.started":
                 self._targets = data["targets"]
-                self._write(f"{data['targets']} targets, {data['to_stop']} to stop")
+                verb = "stop" if "to_stop" in data else "start"
+                self._write(f"{data['targets']} targets, {data[f'to_{verb}']} to {verb}")
             case "run.resumed":
-                self._targets, self._carried_on = data["to_stop"], True
+                left = data["to_stop"] if "to_stop" in data else data["to_start"]
+                self._targets, self._carried_on = left, True
                 self._write(
-                    f"carried on: {data['targets']} targets, {data['to_stop']} of them without an outcome, "
+                    f"carried on: {data['targets']} targets, {left} of them without an outcome, "
                     f"{data['under_way']} of those sent already"
                 )
             case "vm.started":
@@ -65,8 +67,8 @@ class Progress:
                 what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
                 self._write(f"{what}; {data['vms']} VMs are not reached for it")
             case "run.forecast":
-                between = f"{data['low']} to {data['high']}, by {data['rests_on']}"
-                self._write(f"forecast: all have ended by {data['likely']} ({between})")
+                low, likely, high = (f"{data[key][11:19]}Z" for key in ("low", "likely", "high"))
+                self._write(f"forecast: over at {likely} ({low} to {high}); it rests on {data['rests_on']}")
             case "window.crossed":
                 self._write(f"the forecast has crossed the window: {data['likely']}, and it closes at {data['closes']}")
             case "window.fits":

@@ -16,6 +16,7 @@ NAMED = 10
 NAMED_OUTCOMES = (Outcome.CAME_BACK, Outcome.UNKNOWN, Outcome.FAILED, Outcome.NOT_FOUND)
 """Outcomes that somebody has to follow up, most surprising first."""
 
+_DONE = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
 _OPEN_RESULTS = frozenset({AttemptResult.LOST, AttemptResult.TIMED_OUT, AttemptResult.RUNNING})
 
 
@@ -40,14 +41,16 @@ class Facts:
     not_reread: int = 0
     open_jobs: int = 0
     open_until: datetime | None = None
+    action: str = "stop"
 
     def notes(self) -> list[str]:
         """What a reader might otherwise take for granted."""
         notes = []
         if self.not_reread:
+            done, undone = ("stopped", "a comeback") if self.action == "stop" else ("running", "that it went off again")
             notes.append(
-                f"{counted(self.not_reread)} counted as stopped {_be(self.not_reread)} not read again later, "
-                "so nothing here rules out a comeback."
+                f"{counted(self.not_reread)} counted as {done} {_be(self.not_reread)} not read again later, "
+                f"so nothing here rules out {undone}."
             )
         if self.late:
             notes.append(f"{counted(self.late)} stopped only after the run had given up on them (late).")
@@ -67,7 +70,7 @@ class Facts:
 
 def gather(report: RunReport) -> Facts:
     """One pass over the VMs; what is kept does not grow with their number."""
-    facts = Facts()
+    facts = Facts(action=report.run.action)
     names = HostNames(report.hosts)
     finished = _moment(report.run.finished_at)
     for vm in report.vms():
@@ -75,7 +78,7 @@ def gather(report: RunReport) -> Facts:
         facts.late += vm.late
         if vm.check_after_start:
             facts.check_after_start[vm.outcome or "no outcome"] += 1
-        if vm.verified_at is None and vm.outcome in STOPPED | {Outcome.ALREADY_STOPPED}:
+        if vm.verified_at is None and vm.outcome in _DONE:
             facts.not_reread += 1
         if vm.outcome in facts.named and len(facts.named[vm.outcome]) < NAMED:
             facts.named[vm.outcome].append(Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm)))

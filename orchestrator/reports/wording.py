@@ -4,13 +4,10 @@ from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunReport, StopRecord, VmRecord
 from orchestrator.model.safe import visible
 
-SIMPLE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.SKIPPED})
+SIMPLE = frozenset(
+    {Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.SKIPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
+)
 """Outcomes that nobody has to look at."""
-
-_OTHER_OUTCOMES = {
-    "started": "Started by this run.",
-    "already_running": "It ran already; this run did not start it.",
-}
 
 _REASONS = {
     "unknown_uuid": "the node does not know the UUID",
@@ -18,6 +15,8 @@ _REASONS = {
     "appliance": "it is an appliance, and the plan leaves appliances alone",
     "state": "its state",
     "still_stopping": "still stopping at the last deadline",
+    "still_starting": "still starting at the last deadline",
+    "touched": "somebody has had it since it was stopped",
     "state_unknown": "the node itself does not know its state",
     "unreadable": "its state could not be read",
     "fallback_withheld": "no cold stop was sent, because the run had been asked to end",
@@ -52,7 +51,7 @@ def outcome_sentence(word: str) -> str:
     try:
         return Outcome(word).sentence
     except ValueError:
-        return _OTHER_OUTCOMES.get(word, visible(word.replace("_", " ").capitalize()) + ".")
+        return visible(word.replace("_", " ").capitalize()) + "."
 
 
 def reason_phrase(reason: str | None) -> str:

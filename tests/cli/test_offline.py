@@ -89,7 +89,7 @@ def test_schema_is_a_schema(cli: Cli, what: str) -> None:
     jsonschema.validators.validator_for(schema).check_schema(schema)
 
 
-@pytest.mark.parametrize("args", [("restore", "last"), ("steer", "last", "pause")])
+@pytest.mark.parametrize("args", [("steer", "last", "pause")])
 def test_what_is_not_there_yet_says_so(cli: Cli, args: tuple[str, ...]) -> None:
     """Commands of later versions are refused, with what to do instead."""
     refused(cli.inside(*args), 2, "not supported yet: ")

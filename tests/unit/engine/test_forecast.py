@@ -91,7 +91,7 @@ def test_the_forecast_follows_the_run(vms: Sequence[tuple[int, int]], limits: Sl
     assert all(made is not None and at + made.low <= last + 1e-6 for at, made in ends)
     over = seen.forecast(last)
     assert (over.low, over.likely, over.high, over.vms) == (0, 0, 0, 0)
-    assert over.rests_on == "nothing is left to do"
+    assert over.rests_on == "nothing that is left to do"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -109,7 +109,7 @@ def test_the_range_holds_the_end(seed: int, vms: int, hosts: int, total: int, pe
     blind = outlook(rows, limits, Estimates()).forecast(0.0)
     assert blind.low <= end <= blind.high
     assert (blind.known, blind.measured) == (0, 0)
-    assert blind.rests_on == "all by an assumption (25 s each)"
+    assert blind.rests_on == "an assumption of 25 s a VM"
 
 
 @given(VMS, LIMITS)
@@ -174,7 +174,7 @@ def test_what_is_measured_replaces_what_was_assumed() -> None:
         estimates.finished("h0", 100.0)
     after = made.forecast(0.0)
     assert before.likely < 400 < 800 < after.likely
-    assert after.rests_on.startswith("all by the mean of 30 that have ended (")
+    assert after.rests_on.startswith("the mean of 30 that have ended (")
 
 
 def test_figures_of_earlier_runs() -> None:

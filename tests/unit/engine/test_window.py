@@ -240,7 +240,7 @@ def test_a_forecast_that_crosses_warns() -> None:
     assert any("was forecast to end at" in warning for warning in report.run.warnings)
     assert any(warning.startswith("the forecast crosses the window") for warning in report.run.warnings)
     forecasts = trial.told("run.forecast")
-    assert forecasts[0].data["rests_on"] == "all by an assumption (25 s each)"
+    assert forecasts[0].data["rests_on"] == "an assumption of 25 s a VM"
     assert all(one.data["low"] <= one.data["likely"] <= one.data["high"] for one in forecasts)
 
 
@@ -279,7 +279,7 @@ def test_what_vms_took_last_time() -> None:
 
     forecast = run_virtual(preview).preview.forecast
     assert forecast is not None
-    assert forecast.rests_on == "6 of 6 VMs by what they took last time"
+    assert forecast.rests_on == "what all 6 VMs took last time"
     assert forecast.low_seconds <= 6 * 14 <= forecast.high_seconds
 
 

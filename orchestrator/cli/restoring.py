@@ -1,0 +1,76 @@
+"""`restore`: the VMs that a run stopped are started again."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from orchestrator import app
+from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.following import find, reach
+from orchestrator.cli.options import connection_options, journal_option, who_asks
+from orchestrator.engine.undo import Undo
+from orchestrator.journal.interface import Journal
+from orchestrator.model.report import RunRecord, RunReport
+from orchestrator.model.safe import one_line
+
+_MOST_NAMED = 20
+
+
+@click.command()
+@click.argument("run")
+@click.option("--include-late", is_flag=True, help="Also VMs that RUN left failed or unknown, and that are Stopped now.")
+@conduct_options
+@journal_option
+@connection_options
+def restore(
+    run: str, *, include_late: bool, endpoint: str | None, ca_file: str | None, insecure: bool, **options: Any
+) -> int:
+    """Start again exactly what RUN and its retries stopped, on the hosts they came from where the node takes that.
+
+    Waves and order are reversed, limits stay. VMs that somebody has touched since are left, and named.
+
+    Example: orchestrator restore last --yes
+    """
+    conductor = Conductor(**options)
+
+    def prepare() -> Job:
+        record = find(conductor, run, able=app.can_retry, to="that has ended")
+        settings = reach(conductor, record, endpoint, ca_file, insecure=insecure)
+
+        async def job(journal: Journal, started: Started) -> RunReport | None:
+            return await app.restore(
+                record, settings, journal=journal, include_late=include_late, say=conductor.say,
+                confirm=conductor.asking(_confirm(record, who_asks(settings))), listeners=conductor.listeners,
+                started=started,
+            )  # fmt: skip
+
+        return job
+
+    return conductor.conduct(prepare, nothing="nothing to restore: no VM is still as the run stopped it")
+
+
+def _confirm(record: RunRecord, who: str) -> Callable[[Undo], Awaitable[bool]]:
+    """The question before a restore."""
+
+    async def confirm(undo: Undo) -> bool:
+        to_start = len(undo.rows)
+        click.echo(f"plan {one_line(record.plan)} at {record.endpoint}, stopped by run {record.id}")
+        click.echo(f"  {to_start:>6} to start")
+        for word, count in Counter(vm.outcome for vm in undo.records if vm.outcome is not None).items():
+            click.echo(f"  {count:>6} {word.replace('_', ' ')}")
+        waves = Counter(vm.wave for vm in undo.records if vm.outcome is None)
+        if len(waves) > 1:
+            for wave, count in waves.items():
+                click.echo(f"  wave {one_line(wave or '')}: {count} to start")
+        lines = undo.named()
+        for line in lines[:_MOST_NAMED]:
+            click.echo(f"  {line}")
+        if len(lines) > _MOST_NAMED:
+            click.echo(f"  and {len(lines) - _MOST_NAMED} more, which the report will name")
+        version = one_line(undo.facts.version or "of an unknown version")
+        click.echo(f"node {record.endpoint}, ZStack {version}, as {who}")
+        return await ask_yes(f"Start {to_start} VMs at {record.endpoint}?", record.plan if to_start > MANY else None)
+
+    return confirm

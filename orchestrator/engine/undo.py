@@ -1,0 +1,173 @@
+"""What a run and its retries stopped, and how it stands now: a new run that starts it again, waves and order reversed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.engine.again import is_unfinished
+from orchestrator.engine.course import WAVE
+from orchestrator.engine.estimates import Figures, known_figures
+from orchestrator.engine.prepare import Took
+from orchestrator.engine.records import Opening
+from orchestrator.errors import NodeUnreachableError, RefusedError
+from orchestrator.journal.interface import Journal
+from orchestrator.model.outcome import STOPPED, Outcome, Reason
+from orchestrator.model.report import Evidence, RunRecord, VmRecord
+from orchestrator.model.safe import one_line
+from orchestrator.model.states import End, Verb, end_of
+from orchestrator.model.target import Seen, VmRow
+from orchestrator.plan.model import Plan
+
+_LATE = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Everything about a restore but the restore. All lists are in the order in which VMs are started.
+
+    `records`: every VM that was stopped, with an outcome where nothing is sent to it. `rows`: those to be started, on the
+    host that each came from. `late`: `failed` or `unknown`, Stopped now, and not to be started.
+    """
+
+    records: Sequence[VmRecord]
+    rows: Mapping[str, VmRow]
+    late: Sequence[VmRecord]
+    facts: NodeFacts
+    known: Mapping[str, Figures]
+
+    def left(self) -> Iterator[VmRecord]:
+        """Those that somebody has had since, or that are gone."""
+        return (record for record in self.records if record.outcome in {Outcome.SKIPPED, Outcome.NOT_FOUND})
+
+    def named(self) -> list[str]:
+        """A line for each VM that is left to somebody, or only listed."""
+        lines = [f"left: {_label(vm)}: {vm.evidence.text if vm.evidence else ''}" for vm in self.left()]
+        words = "Stopped now; --include-late starts it too"
+        return lines + [f"not started: {_label(vm)} was {vm.outcome} in the run, and is {words}" for vm in self.late]
+
+    def opening(self, plan: Plan, run: RunRecord, plan_file: Mapping[str, Any]) -> Opening:
+        """What the run begins with; `plan` is the reversed one, `plan_file` what the journal keeps of it."""
+        ahead = self.facts.clock_ahead_seconds
+        return Opening(plan, run, self.records, self.rows, ahead, plan_file, known=self.known)
+
+
+def family(run: RunRecord, journal: Journal) -> list[RunRecord]:
+    """The run, its retries and theirs, and the restores of any of them; the oldest first.
+
+    Raises RefusedError where one has not ended.
+    """
+    if Verb(run.action) is Verb.START:
+        raise RefusedError(
+            f"run {run.id} is a restore itself: name the run that stopped the VMs, {run.parent_run or 'its parent'}"
+        )
+    members, known = [run], {run.id}
+    for other in reversed(journal.runs()):
+        if other.parent_run in known:
+            members.append(other)
+            known.add(other.id)
+    for member in members:
+        if is_unfinished(member):
+            raise RefusedError(f"run {member.id} has not ended: carry it on with 'orchestrator resume {member.id}' first")
+    return members
+
+
+async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud, *, include_late: bool, took: Took) -> Undo:
+    """How everything that these runs stopped stands now. Raises NodeUnreachableError, RefusedError, LoginError."""
+    try:
+        facts = await cloud.facts()
+        stopped = _last_words(members, journal, cloud)
+        seen = await cloud.read(list(stopped))
+    except NodeAwayError as error:
+        raise NodeUnreachableError(
+            f"the VMs cannot be read ({error.detail}): see that the node is up, and try again"
+        ) from None
+    except QueryRefusedError as error:
+        raise RefusedError(f"the node does not tell how the VMs stand ({error.detail}): nothing was sent") from None
+    records, rows, late = list[VmRecord](), dict[str, VmRow](), list[VmRecord]()
+    for uuid, (before, last_read) in reversed(stopped.items()):
+        now, moment = seen.get(uuid), last_read
+        if before.outcome in _LATE:
+            if now is None or now.row.state != "Stopped":
+                continue
+            if not include_late:
+                late.append(before)
+                continue
+            moment = None  # it was found off afterwards: no moment of ours to hold it against
+        record = _standing(before, now, moment)
+        records.append(record)
+        if record.outcome is None and now is not None:
+            rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
+    known = {uuid: known_figures(seconds) for uuid, seconds in took(list(rows)).items()}
+    return Undo(records, rows, late, facts, known)
+
+
+def _label(vm: VmRecord) -> str:
+    return f"{one_line(vm.name or 'VM', 100)} ({vm.uuid})"
+
+
+def reversed_plan(plan: Plan) -> Plan:
+    """The plan's waves the other way round: each comes after those that came after it. Its limits hold, its window does
+    not, and no power is cut.
+    """
+    after: dict[str, list[str]] = {wave.name: [] for wave in plan.waves}
+    for wave in plan.waves:
+        for before in wave.after:
+            after[before].append(wave.name)
+    waves = tuple(wave.model_copy(update={"after": tuple(after[wave.name])}) for wave in reversed(plan.waves))
+    budget = plan.budget.model_copy(update={"power_cuts": None})
+    return plan.model_copy(update={"waves": waves, "budget": budget, "window": None})
+
+
+def _last_words(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) -> dict[str, tuple[VmRecord, float | None]]:
+    """What these runs stopped, or failed to, in the plan's order: the last word of a stop, without inventory, and the
+    `lastOpDate` that any of them read last. A restore that failed has changed that too.
+    """
+    last: dict[str, tuple[VmRecord, float | None]] = {}
+    for member in members:
+        for vm in journal.vms(member.id):
+            row = cloud.row_of(vm.inventory) if vm.inventory is not None else None
+            word, earlier = last.get(vm.uuid, (vm, None))
+            moment = row.last_op if row is not None and row.last_op is not None else earlier
+            said = word if Verb(member.action) is Verb.START else vm.model_copy(update={"inventory": None, "attempts": ()})
+            last[vm.uuid] = (said, moment)
+    return {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
+
+
+def _standing(before: VmRecord, now: Seen | None, moment: float | None) -> VmRecord:
+    """The VM's record for the restore: without an outcome where it is to be started. `moment`: see `_last_words`."""
+    row = now.row if now is not None else None
+    touched = moment is not None and row is not None and row.last_op is not None and row.last_op > moment
+    outcome, reason, words = None, None, ""
+    match End.GONE if row is None else end_of(row.state, Verb.START):
+        case End.GONE:
+            outcome, reason, words = Outcome.NOT_FOUND, Reason.UNKNOWN_UUID, "it is gone since it was stopped"
+        case End.GOAL:
+            outcome, words = Outcome.ALREADY_RUNNING, "it runs already: somebody has started it"
+        case _ if row is not None and row.state != "Stopped":
+            outcome, reason, words = (
+                Outcome.SKIPPED,
+                Reason.TOUCHED,
+                f"its state reads {row.state}: somebody has had it since",
+            )
+        case _ if touched:
+            words = "it was changed since the run that stopped it, and is left to whoever did that"
+            outcome, reason = Outcome.SKIPPED, Reason.TOUCHED
+        case _:
+            pass
+    return VmRecord(
+        uuid=before.uuid,
+        name=(row.name if row is not None else None) or before.name,
+        type=before.type,
+        host_uuid=before.host_uuid,
+        cluster_uuid=before.cluster_uuid,
+        wave=before.wave or WAVE,
+        ha_level=before.ha_level,
+        outcome=outcome,
+        reason=reason,
+        evidence=Evidence(text=words, basis="none" if row is None else "state") if outcome is not None else None,
+        state_before=row.state if row is not None else None,
+        state=row.state if row is not None else None,
+        check_after_start=before.check_after_start,
+        inventory=dict(now.inventory) if now is not None else None,
+    )
