@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+import anyio
 from platformdirs import user_state_path
 
 from orchestrator.clouds.zstack.client import ZStackClient
@@ -35,7 +36,7 @@ from orchestrator.engine.start import Say, at_start, warned
 from orchestrator.engine.undo import Undo, family, plan_undo, reversed_plan
 from orchestrator.engine.window import times_kept, times_of
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
-from orchestrator.journal.interface import Journal
+from orchestrator.journal.interface import Journal, Word
 from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
@@ -339,6 +340,20 @@ async def restore(
         )
         started(this)
         return await this.run()
+
+
+async def tell(run: RunRecord, journal: Journal, what: str, vm_uuid: str | None, *, patience_seconds: float) -> str | None:
+    """A word to a run at which another process works; what that process made of it, None where it has not said by then."""
+    before = max((word.number for word in journal.words(run.id)), default=0)
+    await journal.tell(run.id, Word(Clock().wall(), _who(), what, vm_uuid))
+    until = Clock().now() + patience_seconds
+    while True:
+        said = [word for word in journal.words(run.id, before) if (word.what, word.vm_uuid) == (what, vm_uuid)]
+        if said and said[-1].answer is not None:
+            return said[-1].answer
+        if Clock().now() >= until:
+            return None
+        await anyio.sleep(0.1)
 
 
 async def retry(

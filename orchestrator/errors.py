@@ -5,7 +5,6 @@ The tree, with the exit code a command answers (`interface.md` 2)::
     OrchestratorError
     ├── UsageError              2   the command line, the environment or a name in it is wrong
     │   ├── PlanError           2   the plan is wrong; carries every problem with its place
-    │   ├── NotSupportedError   2   the contract names it, this version does not do it yet
     │   └── UnknownRunError     2   RUN names no run of this journal
     ├── RefusedError            3   refused before the first change: a guard, no target, drift, a "no" at the question
     │   ├── NodeUnreachableError 3  nothing answers at the endpoint, or not with this protocol
@@ -63,10 +62,6 @@ class PlanError(UsageError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-
-class NotSupportedError(UsageError):
-    """The contract names this, and this version does not do it yet."""
 
 
 class UnknownRunError(UsageError):

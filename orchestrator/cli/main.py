@@ -21,7 +21,7 @@ _COMMANDS = {
     "resume": "orchestrator.cli.following",
     "retry": "orchestrator.cli.following",
     "restore": "orchestrator.cli.restoring",
-    "steer": "orchestrator.cli.later",
+    "steer": "orchestrator.cli.steering",
 }
 _SHORT = {
     "run": "Stop the VMs of a plan, verify, and report.",
@@ -36,7 +36,7 @@ _SHORT = {
     "resume": "Carry on a run that was killed or interrupted.",
     "retry": "A new run over what a run left failed or not reached.",
     "restore": "Start again what a run and its retries stopped.",
-    "steer": "Give a word to a run in another terminal (not supported yet).",
+    "steer": "Give a word to a run in another terminal: pause, go, skip VM.",
 }
 
 

@@ -34,6 +34,8 @@ class Drop:
 
 
 Order = Drop | Opened | Finished
+_NOBODY = "-"
+"""No host's UUID."""
 
 
 def waves_of(plan: Plan) -> dict[str, PlannedWave | None]:
@@ -131,6 +133,12 @@ class Course:
     def allowance(self, wave: str) -> int:
         """How many more VMs of this wave may start now."""
         return self._waves.allowance(wave)
+
+    def skip(self, uuid: str) -> list[Order] | None:
+        """An operator takes this VM out; None where it does not wait any more."""
+        if self._waiting.pop(uuid, _NOBODY) is _NOBODY:
+            return None
+        return self._obey(self._waves.ended(uuid, Outcome.SKIPPED))
 
     def let_through(self, uuid: str) -> None:
         """A VM starts."""

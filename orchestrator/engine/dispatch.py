@@ -56,6 +56,8 @@ class Dispatcher:
         self._queues = {queue.wave: queue for queue in queues}
         self._gate = gate
         self._halt = halt
+        self.paused = False
+        """An operator wants a pause: nobody starts; what is in flight goes on."""
         self._changed = anyio.Event()
         self._movers: list[_Mover] = []
 
@@ -114,7 +116,7 @@ class Dispatcher:
                 self._movers.remove(mover)
 
     def _start_one(self, queue: Queue, start: Callable[[Place], None]) -> bool:
-        if self._halt or not self._gate.allowance(queue.wave) or (row := queue.lanes.take()) is None:
+        if self._halt or self.paused or not self._gate.allowance(queue.wave) or (row := queue.lanes.take()) is None:
             return False
         self._gate.let_through(row.uuid)
         start(Place(queue, row, row.host_uuid))

@@ -21,6 +21,7 @@ from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.records import Opening, totals_of
 from orchestrator.engine.schedule import Lanes, Slots
+from orchestrator.engine.steering import Steering
 from orchestrator.engine.timekeeper import Timekeeper
 from orchestrator.engine.verify import back_where, comes_back, to_verify, verified
 from orchestrator.engine.watch import Watcher
@@ -32,7 +33,7 @@ from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, Outcome, Reason
-from orchestrator.model.report import EndedBy, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
+from orchestrator.model.report import EndedBy, Evidence, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
 
@@ -99,7 +100,9 @@ class Run:
         self._timekeeper = Timekeeper(
             self._window, self._outlook, self._clock, self._halt, self._rules.scale,
             tell=self._tell, warn=self._warn, close=self._close_window, expire=self._expire_window,
+            paused=lambda: self._dispatcher.paused,
         )  # fmt: skip
+        self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
@@ -134,6 +137,7 @@ class Run:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._beat)
                     tasks.start_soon(self._timekeeper.look_ahead)
+                    tasks.start_soon(self._steering.listen)
                     reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
                     await self._stop_all(tasks, reader)
                     await self._verify(reader)
@@ -206,6 +210,7 @@ class Run:
                 # Nobody expects a stop outside the window: what is at the node is only followed to its end.
                 self._stop_sending(Reason.WINDOW)
         await self._obey(self._course.begin())
+        await self._steering.begin()
 
     def _look_back(self) -> None:
         """What an earlier process measured, for the forecast."""
@@ -320,6 +325,36 @@ class Run:
             scope = "VMs in flight, cold" if at_end == "cold" else "VMs in flight, abandoned"
             self._stops.append(StopRecord(kind="window", scope=scope, at=self._clock.wall(), count=in_flight))
         self._tell("window.ended", None, {"in_flight": in_flight, "at_end": at_end})
+
+    def _pause_or_go(self, pause: bool, who: str) -> str:
+        if self._halt:
+            return "the run is over: nothing is started any more"
+        if pause is self._dispatcher.paused:
+            return "the run is paused already" if pause else "the run is not paused"
+        self._dispatcher.paused = pause
+        self._tell("run.paused" if pause else "run.continued", None, {"by": who, "in_flight": self._outlook.in_flight})
+        self._dispatcher.wake()
+        flight = f"{self._outlook.in_flight} in flight go on"
+        return f"paused: nothing more is started, {flight}" if pause else "the run goes on"
+
+    async def _skip(self, uuid: str, who: str) -> str:
+        record = self._ledger.records.get(uuid)
+        if record is None or record.outcome is not None:
+            return "it is no target of this run" if record is None else f"too late: it is {record.outcome}"
+        orders = None if self._halt else self._course.skip(uuid)
+        if orders is None:
+            return "the run is over" if self._halt else "too late: it has begun with it"
+        self._dispatcher.drop(frozenset({uuid}))
+        self._outlook.ends(uuid)
+        changes = {
+            "outcome": Outcome.SKIPPED,
+            "reason": Reason.OPERATOR,
+            "evidence": Evidence(text=f"{who} took it out of the run; nothing was sent", basis="none"),
+            "finished_at": self._clock.wall(),
+        }
+        await self._ledger.settle(record.model_copy(update=changes))
+        await self._obey(orders)
+        return "skipped"
 
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid

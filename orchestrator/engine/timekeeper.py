@@ -19,6 +19,7 @@ _NEWS = 0.05
 
 class Timekeeper:
     """`tell` makes an event, `warn` a warning of the report. `close` and `expire` are called at the window's close and end.
+    While the run is `paused`, nobody can say when it will end.
 
     `scale` compresses our own pace (1 on a real node).
     """
@@ -35,6 +36,7 @@ class Timekeeper:
         warn: Callable[[str], None],
         close: Callable[[], Awaitable[None]],
         expire: Callable[[], None],
+        paused: Callable[[], bool],
     ) -> None:
         self._window = window
         self._outlook = outlook
@@ -45,6 +47,7 @@ class Timekeeper:
         self._warn = warn
         self._close = close
         self._expire = expire
+        self._paused = paused
         self._told: tuple[float, float] | None = None
         """When a forecast was told last, and the end that it said, both monotonic."""
         self._late = False
@@ -67,7 +70,7 @@ class Timekeeper:
         while True:
             now = self._clock.now()
             forecast = self._outlook.forecast(now)
-            if forecast.vms and not self._halt:
+            if forecast.vms and not self._halt and not self._paused():
                 self._consider(forecast, now)
             await anyio.sleep(_LOOK_SECONDS * self._scale)
 

@@ -18,6 +18,21 @@ class JournalEvent:
     data: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word to a run from elsewhere: `pause`, `go` or `skip` with a VM. `at` is RFC 3339 in UTC, `who` is `user@host`.
+
+    `number` is the journal's, 0 before it has it; `answer` is what the run made of it, None until it has heard it.
+    """
+
+    at: str
+    who: str
+    what: str
+    vm_uuid: str | None = None
+    number: int = 0
+    answer: str | None = None
+
+
 REPORTED = "run.reported"
 """The event that says that a run's reports are written."""
 
@@ -115,6 +130,18 @@ class Journal(Protocol):
         """Seconds for which these VMs held their slots in earlier runs of this action (`stop`, `start`) that ended well,
         the newest first, at most five; VMs without such a run are left out.
         """
+        ...
+
+    async def tell(self, run_id: str, word: Word) -> None:
+        """A word to a run, whoever works on it. Awaited."""
+        ...
+
+    def answer(self, number: int, answer: str) -> None:
+        """What a run made of a word. Posted."""
+        ...
+
+    def words(self, run_id: str, after: int = 0) -> list[Word]:
+        """The words to a run that came after that number, the oldest first."""
         ...
 
     async def close(self) -> None:

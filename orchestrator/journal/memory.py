@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import store
-from orchestrator.journal.interface import JournalEvent
+from orchestrator.journal.interface import JournalEvent, Word
 from orchestrator.journal.owner import Held, Owner
 from orchestrator.journal.report import build_report
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
@@ -102,6 +102,18 @@ class MemoryJournal:
     def states(self, run_id: str) -> Mapping[str, str]:
         """The states of actions under way."""
         return store.read_states(self._connection, run_id)
+
+    async def tell(self, run_id: str, word: Word) -> None:
+        """A word to a run."""
+        store.word_write(run_id, word).apply(self._connection)
+
+    def answer(self, number: int, answer: str) -> None:
+        """What a run made of a word."""
+        store.answer_write(number, answer).apply(self._connection)
+
+    def words(self, run_id: str, after: int = 0) -> list[Word]:
+        """The words to a run."""
+        return store.read_words(self._connection, run_id, after)
 
     def took(self, action: str, uuids: Sequence[str]) -> Mapping[str, tuple[float, ...]]:
         """What these VMs took in earlier runs."""

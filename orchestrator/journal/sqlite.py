@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
-from orchestrator.journal.interface import JournalEvent, JournalWriteError, LockLostError
+from orchestrator.journal.interface import JournalEvent, JournalWriteError, LockLostError, Word
 from orchestrator.journal.owner import Held, Owner, RunLockedError
 from orchestrator.journal.place import make_private, network_filesystem
 from orchestrator.journal.report import build_report
@@ -146,6 +146,19 @@ class SqliteJournal:
         """The states of actions under way."""
         with self._readable():
             return store.read_states(self._reader, run_id)
+
+    async def tell(self, run_id: str, word: Word) -> None:
+        """A word to a run, durable when it returns."""
+        await self._durable([store.word_write(run_id, word)])
+
+    def answer(self, number: int, answer: str) -> None:
+        """What a run made of a word; posted."""
+        self._post(store.answer_write(number, answer))
+
+    def words(self, run_id: str, after: int = 0) -> list[Word]:
+        """The words to a run."""
+        with self._readable():
+            return store.read_words(self._reader, run_id, after)
 
     def took(self, action: str, uuids: Sequence[str]) -> Mapping[str, tuple[float, ...]]:
         """What these VMs took in earlier runs."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.journal.interface import REPORTED, JournalEvent
+from orchestrator.journal.interface import REPORTED, JournalEvent, Word
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
@@ -37,6 +37,8 @@ CREATE TABLE took (vm_uuid TEXT NOT NULL, action TEXT NOT NULL, run_id TEXT NOT 
 INSERT INTO took SELECT uuid, 'stop', run_id, json_extract(record, '$.elapsed_seconds') FROM vm
   WHERE outcome IN ('stopped_clean', 'stopped_forced', 'stopped_cold')
   AND json_extract(record, '$.elapsed_seconds') IS NOT NULL;
+CREATE TABLE word (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+                   vm_uuid TEXT, answer TEXT) STRICT;
 """
 _STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
 """What makes each version of the one before it. A step adds; it never changes what an older program wrote."""
@@ -244,6 +246,27 @@ def event_write(run_id: str, event: JournalEvent) -> Write:
         "INSERT INTO event (run_id, vm_uuid, at, kind, data) VALUES (?, ?, ?, ?, ?)",
         [(run_id, event.vm_uuid, event.at, event.kind, data)],
     )
+
+
+def word_write(run_id: str, word: Word) -> Write:
+    """A word to a run."""
+    return Write(
+        "INSERT INTO word (run_id, at, who, what, vm_uuid) VALUES (?, ?, ?, ?, ?)",
+        [(run_id, word.at, word.who, word.what, word.vm_uuid)],
+    )
+
+
+def answer_write(number: int, answer: str) -> Write:
+    """What became of a word."""
+    return Write("UPDATE word SET answer = ? WHERE id = ?", [(answer, number)])
+
+
+def read_words(connection: sqlite3.Connection, run_id: str, after: int) -> list[Word]:
+    """The words to a run with a number greater than that, the oldest first."""
+    rows = connection.execute(
+        "SELECT at, who, what, vm_uuid, id, answer FROM word WHERE run_id = ? AND id > ? ORDER BY id", (run_id, after)
+    )
+    return [Word(*row) for row in rows]
 
 
 def settle_writes(run_id: str, vm: VmRecord) -> list[Write]:

@@ -78,6 +78,11 @@ class Progress:
                 self._write(f"the window has closed: {left}")
             case "window.ended":
                 self._write(f"the window has ended with {data['in_flight']} VMs in flight: {_AT_END[data['at_end']]}")
+            case "run.paused":
+                flight = f"{data['in_flight']} in flight go on"
+                self._write(f"paused by {one_line(data['by'])}: nothing more is started, {flight}")
+            case "run.continued":
+                self._write(f"{one_line(data['by'])} lets the run go on")
             case "run.verifying":
                 self._count(event, force=True)
                 self._write(f"verification of {data['vms']} VMs in {data['in_seconds']:g} s")

@@ -89,12 +89,6 @@ def test_schema_is_a_schema(cli: Cli, what: str) -> None:
     jsonschema.validators.validator_for(schema).check_schema(schema)
 
 
-@pytest.mark.parametrize("args", [("steer", "last", "pause")])
-def test_what_is_not_there_yet_says_so(cli: Cli, args: tuple[str, ...]) -> None:
-    """Commands of later versions are refused, with what to do instead."""
-    refused(cli.inside(*args), 2, "not supported yet: ")
-
-
 def test_simulate_refuses_a_bad_scenario(cli: Cli) -> None:
     """A scenario that is wrong or missing: 2, with the file and the key."""
     path = cli.folder / "s.yaml"
