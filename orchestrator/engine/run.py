@@ -105,6 +105,8 @@ class Run:
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
+        self._withheld: list[VmRecord] = []
+        """Had their turn when all sending ended, and nothing of theirs has reached the node."""
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._last_stop_at = self._clock.now()
         self._stops: list[StopRecord] = list(opening.run.stops)
@@ -260,6 +262,7 @@ class Run:
             left = await self._dispatcher.run(start, self._under_way)
         # Only now: whoever leaves before, or is killed, leaves them to be carried on.
         if self._halt.reason is not None:
+            await self._ledger.settle_all(self._withheld)
             await self._never_reached([row.uuid for row in left], self._halt.reason)
 
     async def _never_reached(self, uuids: Sequence[str], reason: Reason) -> None:
@@ -380,6 +383,9 @@ class Run:
                 row = self._cloud.row_of(record.inventory)
                 names = await self._host_names([row.host_uuid] if row is not None else [])
                 record = record if row is None else back_where(record, row, names.get(row.host_uuid or ""))
+            if record.outcome is Outcome.NOT_REACHED and self._halt:
+                self._withheld.append(record)  # as what waits: whoever leaves at once leaves it to be carried on
+                return
             await self._ledger.settle(record)
             if self._ledger.error is None:
                 await self._obey(self._course.ended(record))

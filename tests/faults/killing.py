@@ -41,7 +41,7 @@ from tests.integration.conftest import Trial
 KILLS_IN_A_WALK = 25
 KILLED = -signal.SIGKILL
 _ROOT = Path(__file__).parents[2]
-_WARM = ("app", "cli.main", "cli.running", "cli.later", "cli.looking", "cli.signals", "clouds.zstack.client", "reports")
+_WARM = ("app", "cli.main", "cli.running", "cli.restoring", "cli.looking", "cli.signals", "clouds.zstack.client", "reports")
 _DAY_SECONDS = 86400.0
 
 

@@ -16,9 +16,9 @@ from orchestrator.engine.records import keep_plan, opening, run_record
 from orchestrator.engine.run import Run
 from orchestrator.errors import RefusedError
 from orchestrator.journal.memory import MemoryJournal
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import ReportDocument, RunRecord, VmRecord
-from orchestrator.model.target import VmRow
+from orchestrator.model.target import Request, SendResult, VmRow
 from orchestrator.plan.load import PlanFile, load_plan, plan_from_text
 from tests.contract.journals import DEAD, a_run, an_attempt, begin, some_vms
 from tests.virtual import run_virtual
@@ -124,6 +124,58 @@ def test_a_wait_that_ran_out_while_nobody_was_there() -> None:
     run_virtual(go)
     assert {vm.outcome for vm in trial.report().vms} <= {Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED}
     assert len(trial.cloud.sent) == 2
+
+
+def test_left_at_once_before_anything_was_sent() -> None:
+    """Ctrl-C while the first VMs are read in their turn: nothing was in flight, and none of them had its turn."""
+    trial = Trial(guests(11, seconds=7.0))
+
+    async def press(run: Run) -> None:
+        await anyio.sleep(0.02)
+        run.interrupt()
+        await anyio.sleep(0.5)
+        run.leave()
+
+    async def go() -> None:
+        run = await trial.begin()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(press, run)
+            await trial.go(run)
+        assert trial.cloud.sent == []
+
+    run_virtual(go)
+    assert {(vm.outcome, vm.reason) for vm in trial.report().vms} == {(Outcome.NOT_REACHED, Reason.OPERATOR)}
+
+
+def test_a_withheld_put_is_left_to_be_carried_on() -> None:
+    """One in flight, one withheld as its PUT was about to leave, then Ctrl-C again: the withheld one has no outcome."""
+    trial = Trial(guests(4, seconds=7.0))
+
+    class Slow(MemoryCloud):
+        async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
+            if int(request.vm_uuid, 16) == 1:
+                await anyio.sleep(1.0)
+            return await super().send(request, leaving)
+
+    trial.cloud = Slow(list(trial.cloud.guests.values()))
+
+    async def press(run: Run) -> None:
+        await anyio.sleep(0.5)
+        run.interrupt()
+        await anyio.sleep(2.0)
+        run.leave()
+
+    async def go() -> None:
+        run = await trial.begin()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(press, run)
+            await trial.go(run)
+        assert f"{1:032x}" not in [request.vm_uuid for _, request in trial.cloud.sent]
+        assert all(vm.outcome is None for vm in trial.report().vms)
+        await trial.go(await trial.resume())
+
+    run_virtual(go)
+    assert {vm.outcome for vm in trial.report().vms} == {Outcome.STOPPED_CLEAN}
 
 
 def test_left_at_once_and_carried_on() -> None:
