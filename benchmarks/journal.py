@@ -176,7 +176,7 @@ class NoJournal(MemoryJournal):
     def event(self, run_id: str, event: JournalEvent) -> None:
         """Nothing."""
 
-    async def settle(self, run_id: str, vm: VmRecord) -> None:
+    async def settle(self, run_id: str, vm: VmRecord, took_seconds: float | None = None) -> None:
         """Its outcome, for the count."""
         self._outcomes[vm.uuid] = vm.outcome
 

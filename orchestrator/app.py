@@ -25,7 +25,9 @@ from orchestrator.engine.again import (
     left_over,
     narrowed,
     take_up,
+    window_kept,
     with_window_end,
+    without_ramps,
 )
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.prepare import Took, check_permission, new_run_id, node_facts, prepare
@@ -34,14 +36,13 @@ from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import Run
 from orchestrator.engine.start import Say, at_start, warned
 from orchestrator.engine.undo import Undo, family, plan_undo, reversed_plan
-from orchestrator.engine.window import times_kept, times_of
+from orchestrator.engine.window import closed_problem, times_kept, times_of
 from orchestrator.errors import JournalError, RefusedError, UnknownRunError, UsageError
 from orchestrator.journal.interface import Journal, Word
 from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
-from orchestrator.model.moment import rfc3339
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
@@ -254,6 +255,8 @@ async def resume(
     plan_file, verb = kept_plan(journal.plan_file(run.id)), Verb(run.action)
     if verb is Verb.START:
         plan_file = replace(plan_file, plan=reversed_plan(plan_file.plan))
+    elif run.parent_run is not None:
+        plan_file = replace(plan_file, plan=without_ramps(plan_file.plan))
     check_report_folder(plan_file)
     _check_window_end(window_end)
     held = journal.lock(run.id)
@@ -263,13 +266,12 @@ async def resume(
         cloud = ZStackCloud(client)
         facts = await node_facts(cloud)
         await check_permission(cloud, plan_file.plan, verb)
-        window = times_kept(run.window)
-        if window_end is None and window is not None and Clock().unix() >= window.end:
-            say(
-                "warning",
-                f"the window ended at {rfc3339(window.end)}: nothing is sent any more, what is at the node is followed to "
-                "its end; --window-end TIME gives the window another end",
-            )
+        window = times_kept(window_kept(run, window_end))
+        closed = closed_problem(window, Clock().unix()) if window is not None else None
+        if closed is not None and window_end is not None:
+            raise UsageError(f"--window-end leaves no time to begin anything: {closed}")
+        if closed is not None:
+            say("warning", f"{closed}; nothing more is begun with, what is at the node is followed to its end")
         if confirm is not None and not await confirm(journal.report(run.id)):
             raise RefusedError("not confirmed: nothing was sent")
         owner = this_process(_who())

@@ -96,7 +96,8 @@ class Judgement:
 def judge(facts: Facts, rules: Rules) -> Judgement:
     """Rows 7 to 21: a stop was sent. The first row that matches."""
     judged = _judge(facts, rules)
-    if facts.abandoned and judged.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+    open_job = facts.attempts[-1].verdict is Verdict.NONE
+    if facts.abandoned and open_job and judged.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
         return _with_words(judged, "; left at the end of the window, and its job may still act")
     return judged
 

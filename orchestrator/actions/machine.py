@@ -163,8 +163,7 @@ class ActionState:
     @property
     def barred(self) -> Reason | None:
         """Why no PUT may leave now: after a halt none at all, after the window's close none that would be the first."""
-        begun = any(attempt.accepted or attempt.verdict in {Verdict.OK, Verdict.ERR} for attempt in self.attempts)
-        return self.halted or (Reason.WINDOW if self.closed and not begun else None)
+        return self.halted or (Reason.WINDOW if self.closed and not any(map(_begun, self.attempts)) else None)
 
     @property
     def cold_due(self) -> bool:
@@ -181,6 +180,13 @@ class ActionState:
         """What the outcome is judged from."""
         abandoned = self.at_end == "abandon"
         return Facts(self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld, abandoned)
+
+
+def _begun(attempt: Attempt) -> bool:
+    """Has the node this job, or had it? A refusal with nothing done is no beginning."""
+    if attempt.verdict is Verdict.ERR and attempt.error is not None:
+        return not nothing_done(attempt.error, attempt.status)
+    return attempt.accepted or attempt.verdict is Verdict.OK
 
 
 def begin(rules: Rules, now: float, untouched: float | None = None) -> tuple[ActionState, Step]:
@@ -511,7 +517,7 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
             if state.cut_short:
                 return _fall_back(state, now, end, AttemptReason.WINDOW)
             if now < state.grace_until:
-                return _again(state, now) if state.halted is None else _settle_mid(state, now, end)
+                return _again(state, now) if state.barred is None else _settle_mid(state, now, end)
             kind = exhausted(job.error)
         if kind is ErrorClass.FALLBACK_MAY_HELP:
             return _fall_back(state, now, end, AttemptReason.ERROR)

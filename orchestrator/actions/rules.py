@@ -128,9 +128,9 @@ def classify_start(error: NodeError, *, transitional: bool, status: int | None =
         return ErrorClass.FINAL
     if classify(error, transitional=transitional, status=status) is ErrorClass.AGAIN:
         return ErrorClass.AGAIN
-    if status is None and (codes & _ELSEWHERE_MAY_HELP or any(code.startswith(_ALLOCATOR) for code in codes)):
-        return ErrorClass.FALLBACK_MAY_HELP
-    return ErrorClass.FINAL
+    refused = codes & _ELSEWHERE_MAY_HELP or any(code.startswith(_ALLOCATOR) for code in codes)
+    host_said_no = any(code.startswith("HOST.") for code in codes - _ELSEWHERE_MAY_HELP)
+    return ErrorClass.FALLBACK_MAY_HELP if status is None and refused and not host_said_no else ErrorClass.FINAL
 
 
 def host_may_run_it(error: NodeError) -> bool:

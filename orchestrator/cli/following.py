@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestrator import app
-from orchestrator.cli.conduct import Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, conduct_options
 from orchestrator.cli.journals import reading
 from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks, window_end_option
 from orchestrator.cli.running import confirm_run
@@ -131,4 +131,4 @@ async def _confirm_resume(report: RunReport) -> bool:
             click.echo(f"  {count:>6} {word}")
     for words, count in found.items():
         click.echo(f"  {count:>6} {words}")
-    return await ask_yes(f"Carry on with {found.total()} VMs?")
+    return await ask_yes(f"Carry on with {found.total()} VMs?", run.plan if found.total() > MANY else None)

@@ -21,7 +21,7 @@ from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRec
 from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
-from orchestrator.plan.model import WaveLimits
+from orchestrator.plan.model import Plan, WaveLimits
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
 """What a retry takes up, and nothing else."""
@@ -110,7 +110,7 @@ def take_up(
             "exit_code": None,
             "finished_at": None,
             "resumed_at": (*run.resumed_at, clock.wall()),
-            "window": _window(run, window_end),
+            "window": window_kept(run, window_end),
         }
     )
     begun: dict[str, str] = {}
@@ -123,7 +123,8 @@ def take_up(
     return Opening(plan, run, records, rows, ahead_seconds, None, saved, waves, known)
 
 
-def _window(run: RunRecord, window_end: datetime | None) -> WindowRecord | None:
+def window_kept(run: RunRecord, window_end: datetime | None) -> WindowRecord | None:
+    """The window that a run goes on with: its own, or that with another end."""
     if window_end is None:
         return run.window
     end = rfc3339(window_end.timestamp())
@@ -157,15 +158,20 @@ def narrowed(plan_file: PlanFile, run: RunRecord, vms: Mapping[str, str | None])
     """The plan over these VMs alone, each in the wave it had: what it excludes and protects stays, how many it expects
     and its ramp do not.
     """
-    plan, uuids = plan_file.plan, tuple(vms)
-    waves = tuple(wave.model_copy(update={"limits": _without_ramp(wave.limits)}) for wave in plan.waves)
-    changes: dict[str, object] = {"guard": plan.guard.model_copy(update={"expect_targets": None})}
-    changes["limits"] = _without_ramp(plan.limits)
-    plan = plan.model_copy(update=changes | ({"waves": waves} if waves else {}))
-    members = [tuple(uuid for uuid, wave in vms.items() if wave == known.name) for known in waves]
+    uuids = tuple(vms)
+    plan = without_ramps(plan_file.plan)
+    plan = plan.model_copy(update={"guard": plan.guard.model_copy(update={"expect_targets": None})})
+    members = [tuple(uuid for uuid, wave in vms.items() if wave == known.name) for known in plan.waves]
     targets = Selected(uuids=uuids, where=(), may_be_empty=False, sources=((f"left by {run.id}", uuids),))
     of_waves = tuple(Selected(uuids=some, where=(), may_be_empty=True, sources=(("", some),)) for some in members)
     return replace(plan_file, plan=plan, targets=targets, waves=of_waves)
+
+
+def without_ramps(plan: Plan) -> Plan:
+    """The plan of a retry: its first run has tried the ramp."""
+    waves = tuple(wave.model_copy(update={"limits": _without_ramp(wave.limits)}) for wave in plan.waves)
+    changes: dict[str, object] = {"limits": _without_ramp(plan.limits)}
+    return plan.model_copy(update=changes | ({"waves": waves} if waves else {}))
 
 
 _Limits = TypeVar("_Limits", bound=WaveLimits)

@@ -43,12 +43,22 @@ from orchestrator.engine.halt import Halt as HaltSwitch
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
+from orchestrator.engine.window import Times
 from orchestrator.journal.interface import Journal, JournalWriteError
 from orchestrator.model.fault import own_error
 from orchestrator.model.outcome import AttemptReason, AttemptResult, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, VmRecord
 from orchestrator.model.states import Verb
-from orchestrator.model.target import JobAnswer, JobSucceeded, JobUnreadable, Lost, Request, StartRequest, StopRequest
+from orchestrator.model.target import (
+    JobAnswer,
+    JobSucceeded,
+    JobUnreadable,
+    Lost,
+    Request,
+    StartRequest,
+    StopRequest,
+    VmRow,
+)
 from orchestrator.plan.model import StopOptions
 
 
@@ -67,6 +77,9 @@ class Means:
     clock: Clock
     rules: Rules
     stop: StopOptions
+    window: Times | None
+    fits: Callable[[VmRow], bool]
+    """May this VM begin now, for what it is forecast to take?"""
     tell: Callable[[str, str | None, Mapping[str, Any]], None]
 
 
@@ -162,7 +175,9 @@ class Drive:
         return save(Saved(state, self._started_at, put), clock.unix() - clock.now())
 
     def _heed(self, state: ActionState) -> ActionState:
-        now, halt = self._m.clock.now(), self._m.halt
+        now, halt, window = self._m.clock.now(), self._m.halt, self._m.window
+        if window is not None and self._m.clock.unix() >= window.closes:
+            halt.close()  # whoever keeps the window may sleep a while yet
         self._heeded = halt.changes
         if halt.closed and not state.closed:
             state, _ = advance(state, Close(now))
@@ -175,7 +190,8 @@ class Drive:
     async def _carry_out(self, state: ActionState, step: Step) -> tuple[ActionState, Step]:
         match step:
             case ReadVm():
-                return _go(state, await self._read(sent=bool(state.attempts)))
+                read = await self._read(sent=bool(state.attempts))
+                return _go(self._heed(state), read)
             case Wait(until=until):
                 with anyio.move_on_after(max(0.0, until - self._m.clock.now())):
                     await self._m.halt.changed(self._heeded)
@@ -190,7 +206,7 @@ class Drive:
             case Look(job_uuid=job_uuid):
                 answer = await self._look(job_uuid)
                 self._keep(answer)
-                return _go(state, Looked(self._m.clock.now(), job_uuid, answer))
+                return _go(self._heed(state), Looked(self._m.clock.now(), job_uuid, answer))
             case Done():
                 raise AssertionError
 
@@ -244,6 +260,8 @@ class Drive:
     async def _send(self, state: ActionState, step: Send) -> tuple[ActionState, Step]:
         await self._m.dispatcher.move(self._place, self._row)
         state = self._heed(state)
+        if not state.attempts and not self._m.fits(self._row):
+            state, _ = advance(state, Close(self._m.clock.now()))  # for this VM: it waited too long for its turn
         if state.barred is not None:
             return withhold(state, self._m.clock.now())
         job_uuid = uuid4().hex
@@ -306,7 +324,8 @@ class Drive:
     async def _watch(self, state: ActionState, step: Watch) -> tuple[ActionState, Step]:
         clock = self._m.clock
         async with self._m.watcher.follow(self._record.uuid, step.job_uuid) as seen:
-            within = anyio.move_on_after(max(0.0, step.until - clock.now()))
+            until = clock.now() if state.cut_short else step.until
+            within = anyio.move_on_after(max(0.0, until - clock.now()))
             with within, self._m.halt.at_expiry(within.cancel):
                 async for signal in seen:
                     state, following = advance(self._heed(state), signal)
@@ -315,7 +334,7 @@ class Drive:
                         continue
                     self._keep(signal.answer)
                     assert following is not None
-                    if not isinstance(following, Watch):
+                    if not isinstance(following, Watch) or following.until != step.until:
                         return state, following
                 raise NodeGoneError
         return _go(self._heed(state), Elapsed(clock.now()))

@@ -11,6 +11,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 
 from orchestrator.engine.estimates import Estimates, Figures
 from orchestrator.engine.schedule import SlotLimits
@@ -111,6 +112,10 @@ class Outlook:
         self._rate = requests_per_second
         self._estimates = estimates
         self._rows: dict[str, tuple[str, VmRow]] = {}
+        self._units: dict[str | None, Figures] = {}
+        """What a VM nobody knows is expected to take, by host, while a forecast is made."""
+        order = {name: wave.shape.after for name, wave in self._waves.items()}
+        self._order = tuple(TopologicalSorter(order).static_order())
 
     def already(self, wave: str, count: int) -> None:
         """So many VMs of this wave had their turn before, in another process."""
@@ -148,6 +153,7 @@ class Outlook:
     def forecast(self, now: float) -> Forecast:
         """Seconds from `now`."""
         estimates = self._estimates
+        self._units = {host: estimates.unknown(host) for wave in self._waves.values() for host in wave.all.unknown}
         known = sum(uuid in estimates.known for uuid in self._rows)
         mean = estimates.mean(None)
         low = self._end(now, lambda figures: figures.low, tail=0.0)
@@ -164,15 +170,8 @@ class Outlook:
             wave.places[place].change(row.host_uuid, known, sign)
 
     def _end(self, now: float, pick: Callable[[Figures], float], *, tail: float) -> float:
-        ends: dict[str, float] = {}
         shared: Counter[_Place] = Counter()
         total, longest, waiting = 0.0, 0.0, 0
-
-        def end_of(name: str) -> float:
-            if name not in ends:
-                before = max((end_of(other) for other in self._waves[name].shape.after), default=0.0)
-                ends[name] = before + lasting[name]
-            return ends[name]
 
         lasting: dict[str, float] = {}
         for name, wave in self._waves.items():
@@ -190,7 +189,10 @@ class Outlook:
             total, longest, waiting = total + sums, max(longest, single), waiting + wave.waiting
             lasting[name] = self._lasting(wave, work, sums, single, tail)
         bound = max(total / self._slots.total, _tightest(shared, self._slots), waiting * _REQUESTS_A_VM / self._rate)
-        path = max(map(end_of, self._waves), default=0.0)
+        ends: dict[str, float] = {}
+        for name in self._order:
+            ends[name] = lasting[name] + max((ends[other] for other in self._waves[name].shape.after), default=0.0)
+        path = max(ends.values(), default=0.0)
         return max(path, bound + (tail * longest if waiting else 0.0))
 
     def _lasting(self, wave: _Wave, work: Mapping[_Place, float], sums: float, single: float, tail: float) -> float:
@@ -226,7 +228,8 @@ class Outlook:
         return max(found, pick(self._estimates.known[wave.longest[0][1]])) if wave.longest else found
 
     def _seconds(self, work: _Work, pick: Callable[[Figures], float]) -> float:
-        unknown = sum(count * pick(self._estimates.unknown(host)) for host, count in work.unknown.items() if count > 0)
+        units = self._units
+        unknown = sum(count * pick(units[host]) for host, count in work.unknown.items() if count > 0)
         return unknown + max(0.0, pick(Figures(work.low, work.likely, work.high)))
 
 

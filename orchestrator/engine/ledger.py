@@ -54,11 +54,14 @@ class Ledger:
             self.error = error
             self._lost()
 
-    async def settle(self, record: VmRecord, *, tell: bool = True) -> None:
-        """The outcome is durable when this returns. A record without an inventory keeps the journalled one."""
+    async def settle(self, record: VmRecord, *, tell: bool = True, took_seconds: float | None = None) -> None:
+        """The outcome is durable when this returns. A record without an inventory keeps the journalled one.
+
+        `took_seconds`: what it says of how long this VM takes; None says nothing.
+        """
         self.records[record.uuid] = _slim(record)
         try:
-            await self._journal.settle(self._run_id, record)
+            await self._journal.settle(self._run_id, record, took_seconds)
         except JournalWriteError as error:
             self.lose(error)
             return

@@ -115,10 +115,9 @@ def make_preview(
     """
     plan = plan_file.plan
     forecast, window = _forecast(plan, verdicts, known), times_of(plan.window)
-    worst_case_vm_seconds = max(rules.worst_seconds for rules in rules_of(plan).values())
     vms = tuple(_vm(verdict, resolution.ha_levels) for verdict in verdicts)
     per_host = Counter(vm.host_uuid for vm in vms if vm.verdict == Kind.OK and vm.host_uuid is not None)
-    limit = plan.limits.per_host
+    worst = _worst_cases(plan, vms)
     endpoint = resolution.facts.endpoint
     return Preview(
         plan=plan.name,
@@ -131,7 +130,7 @@ def make_preview(
                 uuid=host,
                 name=resolution.host_names.get(host),
                 vms=count,
-                worst_case_seconds=-(-count // limit) * worst_case_vm_seconds,
+                worst_case_seconds=worst.get(host, 0.0),
             )
             for host, count in per_host.most_common()
         ),
@@ -160,6 +159,19 @@ def make_preview(
         problems=(),
         vms=vms,
     )
+
+
+def _worst_cases(plan: Plan, vms: Sequence[PreviewVm]) -> dict[str, float]:
+    """By host, how long its VMs may hold its slots at the most, wave after wave, each to its last deadline."""
+    rules, waves = rules_of(plan), waves_of(plan)
+    counts = Counter((vm.host_uuid, vm.wave) for vm in vms if vm.verdict == Kind.OK and vm.wave in waves)
+    worst: dict[str, float] = {}
+    for (host, wave), count in counts.items():
+        if host is not None:
+            own = plan.limits_of(waves[wave])
+            slots = min(own.per_host, own.concurrency, plan.limits.per_host, plan.limits.concurrency)
+            worst[host] = worst.get(host, 0.0) + -(-count // slots) * rules[wave].worst_seconds
+    return worst
 
 
 def _forecast(plan: Plan, verdicts: Sequence[Verdict], known: Mapping[str, Figures]) -> Forecast:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import anyio
@@ -105,6 +105,9 @@ class Run:
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
+        self._at_work = 0
+        """Orders that are being carried out beside the flights."""
+        self._rested = anyio.Event()
         self._withheld: list[VmRecord] = []
         """Had their turn when all sending ended, and nothing of theirs has reached the node."""
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
@@ -212,14 +215,15 @@ class Run:
                 # Nobody expects a stop outside the window: what is at the node is only followed to its end.
                 self._stop_sending(Reason.WINDOW)
         await self._obey(self._course.begin())
-        await self._steering.begin()
+        await self._steering.begin([self._record.started_at, *self._record.resumed_at][-1])
 
     def _look_back(self) -> None:
         """What an earlier process measured, for the forecast."""
         for record in self._ledger.records.values():
             if record.outcome is not None and record.started_at is not None:
                 self._outlook.already(record.wave or WAVE, 1)
-                if record.elapsed_seconds is not None:
+                worst = self._rules_of[record.wave or WAVE].worst_seconds
+                if record.elapsed_seconds is not None and record.attempts and record.elapsed_seconds <= worst:
                     self._estimates.finished(record.host_uuid, record.elapsed_seconds)
 
     def _ended_last(self) -> float:
@@ -249,7 +253,8 @@ class Run:
         means = {
             name: Means(
                 self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,
-                self._halt, self._clock, self._rules_of[name], self._plan.stop_of(wave), self._tell,
+                self._halt, self._clock, self._rules_of[name], self._plan.stop_of(wave), self._window, self._fits,
+                self._tell,
             )
             for name, wave in waves_of(self._plan).items()
         }  # fmt: skip
@@ -260,10 +265,23 @@ class Run:
                 flights.start_soon(self._stop_one, means[place.queue.wave], place)
 
             left = await self._dispatcher.run(start, self._under_way)
+        while self._at_work:  # the window's close, or a word from elsewhere, is not cut off half done
+            self._rested = anyio.Event()
+            await self._rested.wait()
         # Only now: whoever leaves before, or is killed, leaves them to be carried on.
         if self._halt.reason is not None:
             await self._ledger.settle_all(self._withheld)
-            await self._never_reached([row.uuid for row in left], self._halt.reason)
+            waiting = [row.uuid for row in left if self._ledger.records[row.uuid].outcome is None]
+            await self._never_reached(waiting, self._halt.reason)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            self._rested.set()
 
     async def _never_reached(self, uuids: Sequence[str], reason: Reason) -> None:
         for uuid in uuids:
@@ -303,16 +321,17 @@ class Run:
         """The window takes nobody any more; what waits is not reached. Where sending has ended, that decides."""
         if self._halt:
             return
-        try:
-            orders = self._course.close()
-            vms = sum(len(order.vms) for order in orders if isinstance(order, Drop))
-            if vms:
-                self._note_window()
-            if vms or self._outlook.in_flight:
-                self._tell("window.closed", None, {"not_reached": vms, "in_flight": self._outlook.in_flight})
-            await self._obey(orders)
-        except JournalWriteError as error:
-            self._ledger.lose(error)
+        with self._working():
+            try:
+                orders = self._course.close()
+                vms = sum(len(order.vms) for order in orders if isinstance(order, Drop))
+                if vms:
+                    self._note_window()
+                if vms or self._outlook.in_flight:
+                    self._tell("window.closed", None, {"not_reached": vms, "in_flight": self._outlook.in_flight})
+                await self._obey(orders)
+            except JournalWriteError as error:
+                self._ledger.lose(error)
 
     def _note_window(self) -> None:
         """Once, that the window left somebody out."""
@@ -347,8 +366,13 @@ class Run:
         orders = None if self._halt else self._course.skip(uuid)
         if orders is None:
             return "the run is over" if self._halt else "too late: it has begun with it"
-        self._dispatcher.drop(frozenset({uuid}))
-        self._outlook.ends(uuid)
+        with self._working():
+            await self._take_out(record, who, orders)
+        return "skipped"
+
+    async def _take_out(self, record: VmRecord, who: str, orders: Sequence[Order]) -> None:
+        self._dispatcher.drop(frozenset({record.uuid}))
+        self._outlook.ends(record.uuid)
         changes = {
             "outcome": Outcome.SKIPPED,
             "reason": Reason.OPERATOR,
@@ -357,7 +381,6 @@ class Run:
         }
         await self._ledger.settle(record.model_copy(update=changes))
         await self._obey(orders)
-        return "skipped"
 
     async def _stop_one(self, means: Means, place: Place) -> None:
         uuid = place.row.uuid
@@ -376,7 +399,7 @@ class Run:
                     self._states[uuid] = state
                 if state.sent:
                     self._last_stop_at = self._clock.now()
-                    seconds = self._clock.now() - began
+                    seconds = self._timed(means, began) if saved is None else None
             if record.reason is Reason.WINDOW:
                 self._note_window()
             if record.outcome is Outcome.CAME_BACK and record.inventory is not None:
@@ -386,7 +409,7 @@ class Run:
             if record.outcome is Outcome.NOT_REACHED and self._halt:
                 self._withheld.append(record)  # as what waits: whoever leaves at once leaves it to be carried on
                 return
-            await self._ledger.settle(record)
+            await self._ledger.settle(record, took_seconds=seconds)
             if self._ledger.error is None:
                 await self._obey(self._course.ended(record))
         except JournalWriteError as error:
@@ -396,13 +419,24 @@ class Run:
             self._outlook.ends(uuid)
             self._dispatcher.release(place, seconds)
 
+    def _timed(self, means: Means, began: float) -> float | None:
+        """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""
+        seconds = self._clock.now() - began
+        return seconds if seconds <= means.rules.worst_seconds else None
+
+    def _expected(self, row: VmRow) -> float:
+        """Seconds that this VM is forecast to take."""
+        return self._estimates.of(row.uuid, row.host_uuid).likely
+
+    def _fits(self, row: VmRow) -> bool:
+        """May it begin now, for what it is forecast to take?"""
+        return self._window is None or self._window.fits(self._clock.unix(), self._expected(row))
+
     def _left_out(self, place: Place) -> VmRecord | None:
         """Its turn has come; where it is forecast to end in the window's reserve, it is not begun with."""
-        if self._window is None or self._halt:
+        if self._window is None or self._halt or self._fits(place.row):
             return None
-        seconds = self._estimates.of(place.row.uuid, place.row.host_uuid).likely
-        if self._window.fits(self._clock.unix(), seconds):
-            return None
+        seconds = self._expected(place.row)
         text = (
             f"its turn came when it was forecast to take {in_words(seconds)}, past the window's close at "
             f"{rfc3339(self._window.closes)}; nothing was sent"
@@ -475,6 +509,7 @@ class Run:
         names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
         self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
         counts = Counter(record.outcome for record in self._ledger.records.values())
+        assert self.left or None not in counts, "a run that has ended has an outcome for every target"
         status, ended_by, code = self._ending(counts)
         finished = self._clock.wall()
         self._record = self._record.model_copy(

@@ -32,12 +32,16 @@ class Steering:
         self._skip = skip
         self._heard = 0
 
-    async def begin(self) -> None:
-        """Of a run that is carried on: who was to be skipped is skipped; a pause has ended with its process."""
+    async def begin(self, since: str) -> None:
+        """Words that no process has answered. `since`: when this one took the run up; a pause of before is over."""
         for word in self._journal.words(self._run_id):
             self._heard = word.number
-            if word.what == "skip":
+            if word.answer is not None:
+                continue
+            if word.what == "skip" or word.at >= since:
                 await self._heed(word)
+            else:
+                self._answer(word, "the process that was to heed it has ended: say it again")
 
     async def listen(self) -> None:
         """To be cancelled at the run's end."""
@@ -58,6 +62,9 @@ class Steering:
                 answer = self._pause(word.what == "pause", word.who)
             case _:
                 answer = "this version does not know that word"
+        self._answer(word, answer)
+
+    def _answer(self, word: Word, answer: str) -> None:
         try:
             self._journal.answer(word.number, answer)
         except JournalWriteError as error:

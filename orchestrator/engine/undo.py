@@ -20,6 +20,8 @@ from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.model import Plan
 
 _LATE = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
+_TELLING = STOPPED | _LATE | {Outcome.CAME_BACK}
+"""Outcomes of a later run that replace an earlier one's word: it did something, or found it running again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,13 @@ def _last_words(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) ->
     last: dict[str, tuple[VmRecord, float | None]] = {}
     for member in members:
         for vm in journal.vms(member.id):
+            word, moment = last.get(vm.uuid, (vm, None))
+            starts = Verb(member.action) is Verb.START
+            if vm.uuid in last and not (vm.attempts if starts else vm.outcome in _TELLING):
+                continue  # that run did nothing to it: what it read may be somebody else's doing
             row = cloud.row_of(vm.inventory) if vm.inventory is not None else None
-            word, earlier = last.get(vm.uuid, (vm, None))
-            moment = row.last_op if row is not None and row.last_op is not None else earlier
-            said = word if Verb(member.action) is Verb.START else vm.model_copy(update={"inventory": None, "attempts": ()})
+            moment = row.last_op if row is not None and row.last_op is not None else moment
+            said = word if starts else vm.model_copy(update={"inventory": None, "attempts": ()})
             last[vm.uuid] = (said, moment)
     return {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
 

@@ -79,10 +79,11 @@ class Journal(Protocol):
         """One event. Posted."""
         ...
 
-    async def settle(self, run_id: str, vm: VmRecord) -> None:
+    async def settle(self, run_id: str, vm: VmRecord, took_seconds: float | None = None) -> None:
         """A VM's outcome, the first or a later one. Awaited. `attempts` in it are not read; they have their rows.
 
-        Where its inventory is None, the one that is there stays.
+        Where its inventory is None, the one that is there stays. `took_seconds`: for how long it held its slots, where that
+        says how long it takes; None where it says nothing.
         """
         ...
 

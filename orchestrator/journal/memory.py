@@ -56,9 +56,9 @@ class MemoryJournal:
         """One event."""
         store.event_write(run_id, event).apply(self._connection)
 
-    async def settle(self, run_id: str, vm: VmRecord) -> None:
+    async def settle(self, run_id: str, vm: VmRecord, took_seconds: float | None = None) -> None:
         """A VM's outcome."""
-        for write in store.settle_writes(run_id, vm):
+        for write in store.settle_writes(run_id, vm, took_seconds):
             write.apply(self._connection)
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:

@@ -93,9 +93,9 @@ class SqliteJournal:
         """One event; posted."""
         self._post(store.event_write(run_id, event))
 
-    async def settle(self, run_id: str, vm: VmRecord) -> None:
+    async def settle(self, run_id: str, vm: VmRecord, took_seconds: float | None = None) -> None:
         """A VM's outcome, durable when it returns."""
-        await self._durable(store.settle_writes(run_id, vm))
+        await self._durable(store.settle_writes(run_id, vm, took_seconds))
 
     async def finish(self, run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[WaveRecord]) -> None:
         """The run's last word, durable when it returns."""

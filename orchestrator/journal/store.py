@@ -36,7 +36,7 @@ CREATE TABLE took (vm_uuid TEXT NOT NULL, action TEXT NOT NULL, run_id TEXT NOT 
                    PRIMARY KEY (vm_uuid, action, run_id)) STRICT, WITHOUT ROWID;
 INSERT INTO took SELECT uuid, 'stop', run_id, json_extract(record, '$.elapsed_seconds') FROM vm
   WHERE outcome IN ('stopped_clean', 'stopped_forced', 'stopped_cold')
-  AND json_extract(record, '$.elapsed_seconds') IS NOT NULL;
+  AND json_extract(record, '$.elapsed_seconds') < 1800 AND NOT json_extract(record, '$.late');
 CREATE TABLE word (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
                    vm_uuid TEXT, answer TEXT) STRICT;
 """
@@ -269,16 +269,16 @@ def read_words(connection: sqlite3.Connection, run_id: str, after: int) -> list[
     return [Word(*row) for row in rows]
 
 
-def settle_writes(run_id: str, vm: VmRecord) -> list[Write]:
+def settle_writes(run_id: str, vm: VmRecord, took_seconds: float | None = None) -> list[Write]:
     """A VM's outcome; a record without an inventory keeps the one that is there. What went well says how long it takes."""
     settled = Write(
         _SETTLE if vm.inventory is not None else _SETTLE_KEEPING,
         [(vm.outcome, vm.host_uuid, _vm_json(vm), run_id, vm.uuid)],
     )
     action = _DONE.get(vm.outcome) if vm.outcome is not None else None
-    if action is None or vm.elapsed_seconds is None or vm.late:
+    if action is None or took_seconds is None:
         return [settled]
-    took = (vm.uuid, action, run_id, vm.elapsed_seconds)
+    took = (vm.uuid, action, run_id, took_seconds)
     return [settled, Write("INSERT OR REPLACE INTO took VALUES (?, ?, ?, ?)", [took])]
 
 

@@ -53,7 +53,8 @@ class Facts:
                 f"so nothing here rules out {undone}."
             )
         if self.late:
-            notes.append(f"{counted(self.late)} stopped only after the run had given up on them (late).")
+            done = "stopped" if self.action == "stop" else "changed"
+            notes.append(f"{counted(self.late)} {done} only after the run had given up on them (late).")
         if self.open_jobs:
             until = f", until {self.open_until:%Y-%m-%dT%H:%M:%SZ} at the latest" if self.open_until else ""
             notes.append(f"Jobs of {counted(self.open_jobs)} have no end in this report and may still act{until}.")

@@ -27,6 +27,7 @@ from orchestrator.reports.wording import (
     totals_phrase,
     verdict,
     verdict_tone,
+    window_line,
 )
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -82,6 +83,7 @@ def _head(report: RunReport) -> Iterator[str]:
         ("Started by", run.started_by),
         ("From", run.started_at),
         ("To", run.finished_at or "not finished"),
+        ("Window", window_line(run.window).removeprefix("Window ") if run.window is not None else None),
         ("Resumed", ", ".join(run.resumed_at)),
         ("Follows run", run.parent_run),
         ("Exit code", None if run.exit_code is None else str(run.exit_code)),
@@ -94,7 +96,7 @@ def _head(report: RunReport) -> Iterator[str]:
 
 
 def _totals(report: RunReport) -> Iterator[str]:
-    rows = breakdown(report.totals)
+    rows = breakdown(report.totals, report.run.action)
     if rows:
         yield f"<h2>Totals <small>{counted(report.totals.get('targets', 0), 'target')}</small></h2>"
         yield '<div class="totals">'

@@ -45,7 +45,8 @@ def vm_tables(report: RunReport) -> Iterator[str]:
     targets = report.totals.get("targets", 0)
     simple = sum(report.totals.get(word, 0) for word in SIMPLE)
     marked = (vm for vm in report.vms() if needs_attention(vm))
-    yield from _table("VMs that are not simply stopped", marked, targets - simple, report)
+    done = "stopped" if report.run.action == "stop" else "started"
+    yield from _table(f"VMs that are not simply {done}", marked, targets - simple, report)
     if targets <= FULL_TABLE:
         others = (vm for vm in report.vms() if not needs_attention(vm))
         yield from _table("All other VMs", others, simple, report)

@@ -55,20 +55,20 @@ class JunitReport:
             out.write(f'<property name="{key}" value={_attribute(value)}/>\n')
         out.write("</properties>\n")
         for vm in report.vms():
-            _case(vm, names, out)
+            _case(vm, names, run.action, out)
         words = [verdict(report), how_stopped(totals), *map(stop_line, run.stops), *run.warnings]
         out.write("<system-out>" + "\n".join(escape(visible(line)) for line in words if line))
         out.write("</system-out>\n</testsuite>\n</testsuites>\n")
 
 
-def _case(vm: VmRecord, names: HostNames, out: TextIO) -> None:
+def _case(vm: VmRecord, names: HostNames, action: str, out: TextIO) -> None:
     title = f"{clip(vm.name, 200)} [{visible(vm.uuid)}]" if vm.name else visible(vm.uuid)
     seconds = seconds_text(vm.elapsed_seconds) or "0"
     out.write(f'<testcase classname={_attribute(names.shown(vm.host_uuid))} name={quoteattr(title)} time="{seconds}"')
     if vm.outcome in FAILURES:
         message = cause_of(vm.error) or reason_phrase(vm.reason) or vm.outcome
         out.write(f">\n<failure message={_attribute(message)} type={_attribute(vm.outcome)}>")
-        out.write("\n".join(escape(visible(line)) for line in _story(vm)))
+        out.write("\n".join(escape(visible(line)) for line in _story(vm, action)))
         out.write("</failure>\n</testcase>\n")
     elif vm.outcome in SKIPS or vm.outcome is None:
         message = "no outcome yet" if vm.outcome is None else reason_phrase(vm.reason)
@@ -78,8 +78,8 @@ def _case(vm: VmRecord, names: HostNames, out: TextIO) -> None:
         out.write("/>\n")
 
 
-def _story(vm: VmRecord) -> list[str]:
-    lines = [outcome_sentence(vm.outcome or ""), explanation(vm)]
+def _story(vm: VmRecord, action: str) -> list[str]:
+    lines = [outcome_sentence(vm.outcome or "", action), explanation(vm)]
     if vm.evidence:
         lines.append(f"Evidence: {vm.evidence.text}")
     lines.append(f"State before: {vm.state_before or 'not read'}; last: {vm.state or 'not read'}")

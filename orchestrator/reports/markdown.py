@@ -72,7 +72,7 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
         ("Follows run", run.parent_run),
     ]
     yield from _table(("Run", _data(run.id)), ((key, _data(value)) for key, value in about if value))
-    if rows := breakdown(report.totals):
+    if rows := breakdown(report.totals, report.run.action):
         yield "\n## Totals\n"
         # What the words mean is our own text; only the words may come from elsewhere.
         yield from _table(("VMs", "Outcome", "Meaning"), ((str(n), _data(word), _data(text)) for n, word, text in rows))
@@ -117,7 +117,7 @@ def _vms(report: RunReport) -> Iterator[str]:
     targets = report.totals.get("targets", 0)
     simple = sum(report.totals.get(word, 0) for word in SIMPLE)
     if attention := targets - simple:
-        yield "\n## VMs that are not simply stopped\n"
+        yield f"\n## VMs that are not simply {'stopped' if report.run.action == 'stop' else 'started'}\n"
         rows = (_row(vm, names) for vm in report.vms() if needs_attention(vm))
         yield from _table(columns, rows, FULL_TABLE, attention)
     if not simple:

@@ -16,7 +16,15 @@ from orchestrator.reports.hosts import (
     standing,
     standing_phrase,
 )
-from orchestrator.reports.wording import breakdown, counted, how_stopped, stop_line, totals_phrase, verdict
+from orchestrator.reports.wording import (
+    breakdown,
+    counted,
+    how_stopped,
+    stop_line,
+    totals_phrase,
+    verdict,
+    window_line,
+)
 
 WIDTH = 96
 """Columns of a line: sane from 80 to 100."""
@@ -69,12 +77,14 @@ def _run(report: RunReport) -> Iterator[str]:
     yield wrap(clip(f"Started by {run.started_by}", 200), width=WIDTH, rest="  ")
     if run.parent_run:
         yield f"Follows run {visible(run.parent_run)}"
+    if run.window is not None:
+        yield window_line(run.window)
     if run.resumed_at:
         yield visible(f"Resumed {counted(len(run.resumed_at), 'time')}, last at {run.resumed_at[-1]}")
 
 
 def _totals(report: RunReport) -> Iterator[str]:
-    rows = breakdown(report.totals)
+    rows = breakdown(report.totals, report.run.action)
     if not rows:
         return
     yield f"Totals, of {counted(report.totals.get('targets', 0), 'target')}"
@@ -110,7 +120,7 @@ def _cause(cause: Cause) -> str:
 _TITLES = {
     Outcome.CAME_BACK: "Came back: stopped, and running again",
     Outcome.UNKNOWN: "Unknown: may still run",
-    Outcome.FAILED: "Failed: not stopped",
+    Outcome.FAILED: "Failed: not {done}",
     Outcome.NOT_FOUND: "Not found",
 }
 
@@ -119,7 +129,7 @@ def _named(facts: Facts) -> Iterator[str]:
     for outcome, vms in facts.named.items():
         if not vms:
             continue
-        yield _TITLES[outcome]
+        yield _TITLES[outcome].format(done="stopped" if facts.action == "stop" else "started")
         lines = (
             _item(
                 f"{clip(vm.name, 40)} on {clip(vm.host, 40)}"

@@ -1,7 +1,7 @@
 """What a report says in words: the same sentences in every format that a person reads."""
 
 from orchestrator.model.outcome import STOPPED, Outcome
-from orchestrator.model.report import RunReport, StopRecord, VmRecord
+from orchestrator.model.report import RunReport, StopRecord, VmRecord, WindowRecord
 from orchestrator.model.safe import visible
 
 SIMPLE = frozenset(
@@ -46,10 +46,17 @@ def counted(count: int, noun: str = "VM") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def outcome_sentence(word: str) -> str:
-    """What an outcome means; a word that nobody listed stands for itself."""
+_OF_A_START = {
+    Outcome.FAILED: "Not started; it was last read in a state that is not Running.",
+    Outcome.UNKNOWN: "A start was sent and nobody can say whether it runs.",
+}
+
+
+def outcome_sentence(word: str, action: str = "stop") -> str:
+    """What an outcome means in a run of that action; a word that nobody listed stands for itself."""
     try:
-        return Outcome(word).sentence
+        outcome = Outcome(word)
+        return _OF_A_START.get(outcome, outcome.sentence) if action == "start" else outcome.sentence
     except ValueError:
         return visible(word.replace("_", " ").capitalize()) + "."
 
@@ -65,9 +72,10 @@ def without_outcome(totals: dict[str, int]) -> int:
     return max(totals.get("targets", 0) - given, 0)
 
 
-def breakdown(totals: dict[str, int]) -> list[tuple[int, str, str]]:
+def breakdown(totals: dict[str, int], action: str = "stop") -> list[tuple[int, str, str]]:
     """Every outcome that occurs, as count, word and sentence, in the order of the totals."""
-    found = [(count, visible(word), outcome_sentence(word)) for word, count in totals.items() if word != "targets" and count]
+    counts = [(count, word) for word, count in totals.items() if word != "targets" and count]
+    found = [(count, visible(word), outcome_sentence(word, action)) for count, word in counts]
     if missing := without_outcome(totals):
         found.append((missing, "(none)", "No outcome in this report; nothing is claimed about it."))
     return found
@@ -166,6 +174,13 @@ def stop_line(stop: StopRecord) -> str:
     if stop.count is not None:
         text += f", count {stop.count}" + (f", limit {stop.limit}" if stop.limit is not None else "")
     return visible(text)
+
+
+def window_line(window: WindowRecord) -> str:
+    """The window that the run kept to."""
+    start = f"from {window.start} " if window.start is not None else ""
+    reserve = f", its last {window.reserve_seconds:g} s reserved" if window.reserve_seconds else ""
+    return f"Window {start}to {window.end}{reserve}, at its end {window.at_end}"
 
 
 def tone(word: str) -> str:

@@ -79,10 +79,17 @@ def test_cold_is_due_as_soon_as_the_doubt_is_settled() -> None:
     assert [send.reason for send in stop.colds] == [AttemptReason.WINDOW]
 
 
-def test_instead_of_a_grace_again() -> None:
-    """It waited to be sent grace again (ID.1001): cold leaves instead."""
-    stop = accepted(NO_FALLBACK).job(failed("ID.1001")).read("Running").expire("cold").read("Running")
-    assert [(send.type, send.reason) for send in stop.sends[1:]] == [(AttemptType.COLD, AttemptReason.WINDOW)]
+@pytest.mark.parametrize("at_end", ["cold", "abandon", "finish"])
+def test_a_refusal_with_nothing_done_is_no_beginning(at_end: str) -> None:
+    """It waited to be sent grace again (ID.1001), so the node never began: nothing is sent, failed with its error."""
+    stop = accepted(rules(*BOTH)).job(failed("ID.1001")).read("Running")
+    if at_end == "finish":
+        stop.close().read("Running")
+    else:
+        stop.expire("cold" if at_end == "cold" else "abandon").read("Running")
+    assert (stop.outcome, len(stop.sends)) == (Outcome.FAILED, 1)
+    assert "ID.1001" in stop.judgement.evidence.text
+    assert "may still act" not in stop.judgement.evidence.text
 
 
 def test_never_a_second_cold() -> None:

@@ -126,3 +126,50 @@ def test_a_skip_is_heeded_by_whoever_carries_on(said: float) -> None:
     report = trial.report()
     assert [vm.outcome for vm in report.vms][3] is Outcome.SKIPPED
     assert report.totals["stopped_clean"] + report.totals["stopped_forced"] == 3
+
+
+def test_what_was_answered_stays_answered() -> None:
+    """Skipped and answered, then killed: whoever carries on leaves that word alone. An old pause is over, and told so."""
+    trial = Trial([guest(n, seconds=10.0) for n in range(4)], more=SLOW)
+
+    async def go() -> None:
+        run = await trial.begin()
+        async with anyio.create_task_group() as tasks:
+
+            async def words() -> None:
+                await anyio.sleep(2.0)
+                await say(trial, "skip", 3)
+                await anyio.sleep(2.5)
+                await say(trial, "pause")
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(words)
+            await run.run()
+        await anyio.sleep(20.0)
+        await (await trial.resume()).run()
+
+    run_virtual(go)
+    assert answers(trial) == ["skipped", "the process that was to heed it has ended: say it again"]
+    assert trial.report().totals["skipped"] == 1
+
+
+def test_a_pause_said_while_the_run_is_taken_up() -> None:
+    """The lock is ours, the run not yet begun: the pause is heeded."""
+    trial = Trial([guest(n, seconds=10.0) for n in range(4)], more=SLOW)
+
+    async def go() -> None:
+        run = await trial.begin()
+        with anyio.move_on_after(5.0):
+            await run.run()
+        await anyio.sleep(20.0)
+        run = await trial.resume()
+        uuid = trial.journal.runs()[0].id
+        await trial.journal.tell(uuid, Word(trial.clock.wall(), "ops@jump2", "pause"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.run)
+            await anyio.sleep(300.0)
+            assert len(trial.cloud.sent) == 1
+            await say(trial, "go")
+
+    run_virtual(go)
+    assert len(trial.cloud.sent) == 4

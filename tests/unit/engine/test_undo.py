@@ -308,6 +308,38 @@ def test_a_failed_restore_can_be_done_again() -> None:
     ]
 
 
+def test_touched_stays_touched() -> None:
+    """Left by the first restore, for somebody had it: the second restore, for another VM's sake, leaves it as well."""
+    trial = Trial([guest(0), guest(1, start_errors=[chain("ID.1002")])])
+
+    async def go() -> None:
+        run = await trial.stop()
+        trial.row(0, last_op=LATER)
+        await trial.restore(run)
+        trial.cloud.started.clear()
+        await trial.restore(run)
+
+    run_virtual(go)
+    assert [request.vm_uuid for _, request in trial.cloud.started] == [f"{1:032x}"]
+    found = {int(vm.uuid, 16): (vm.outcome, vm.reason) for vm in trial.report().vms}
+    assert found == {0: (Outcome.SKIPPED, Reason.TOUCHED), 1: (Outcome.STARTED, None)}
+
+
+def test_a_retry_that_found_it_stopped_does_not_hide_it() -> None:
+    """Failed in the run, already stopped for its retry: still listed, and started where late ones are asked for."""
+    trial = Trial([guest(0, error=chain("VM.1002", "SYS.1006")), guest(1)])
+
+    async def go() -> None:
+        run = await trial.stop()
+        trial.row(0, state="Stopped", host_uuid=None)
+        await trial.retry(run)
+        assert [vm.uuid for vm in (await trial.undo(run)).late] == [f"{0:032x}"]
+        await trial.restore(run, include_late=True)
+
+    run_virtual(go)
+    assert sorted(request.vm_uuid for _, request in trial.cloud.started) == [f"{0:032x}", f"{1:032x}"]
+
+
 def test_a_wave_that_fails_ends_what_comes_after() -> None:
     """The databases do not start: the applications are not started over nothing (wave)."""
     broken = [guest(n, 2, start_errors=[chain("ID.1002")] * 3) for n in (2, 5)]

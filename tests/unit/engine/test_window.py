@@ -1,6 +1,7 @@
 """The maintenance window over the scripted cloud, in virtual time: start, close, end, and what a run does about them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -281,6 +282,116 @@ def test_what_vms_took_last_time() -> None:
     assert forecast is not None
     assert forecast.rests_on == "what all 6 VMs took last time"
     assert forecast.low_seconds <= 6 * 14 <= forecast.high_seconds
+
+
+# ── what an independent look has found ─────────────────────────────────────────────────────────────────────────────
+def test_the_close_is_carried_out_whole() -> None:
+    """Nothing in flight when the window closes, and nothing to verify: each of many still gets its outcome."""
+    trial = Trial([guest(n, seconds=2.0) for n in range(1500)], 30.0, more="limits: {concurrency: 1}\n")
+    trial.plan = plan_from_text(trial.text.replace("after: 1m", "after: 0s"), name="plan.yaml", folder=Path.cwd())
+
+    async def go() -> None:
+        run = await trial.begin()
+        run._dispatcher.paused = True
+        await run.run()
+
+    run_virtual(go)
+    report = trial.report()
+    assert report.totals["not_reached"] == 1500
+    assert {vm.reason for vm in report.vms} == {Reason.WINDOW}
+
+
+def test_a_machine_that_sleeps_past_the_end_sends_nothing() -> None:
+    """Asleep for hours between a VM's read and its PUT: the window has closed, though nobody has looked yet."""
+    trial = Trial([guest(n) for n in range(3)], 3600.0)
+    real = trial.cloud.read
+
+    async def read(uuids: Sequence[str]) -> object:
+        seen = await real(uuids)
+        trial.clock.asleep = 4 * 3600.0
+        return seen
+
+    async def go() -> None:
+        run = await trial.begin()
+        trial.cloud.read = read  # type: ignore[method-assign, assignment]
+        await run.run()
+
+    run_virtual(go)
+    assert trial.cloud.sent == []
+    assert not_reached(trial.report()) == {Reason.WINDOW}
+
+
+def test_what_waited_too_long_for_its_turn_does_not_begin_in_the_reserve() -> None:
+    """It fitted when its turn came, then migrated for a minute: by now it would end in the reserve."""
+    trial = Trial([guest(0)], 200.0, ", reserve: 1m")
+
+    async def go() -> None:
+        run = await trial.begin()
+        trial.cloud.guests[f"{0:032x}"].row = replace(guest(0).row, state="Migrating")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.run)
+            await anyio.sleep(125.0)
+            trial.cloud.guests[f"{0:032x}"].row = guest(0).row
+
+    run_virtual(go)
+    assert trial.cloud.sent == []
+    assert not_reached(trial.report()) == {Reason.WINDOW}
+
+
+def test_the_end_is_heeded_during_a_look() -> None:
+    """The window ends while a job is looked at, for a long time: the cold stop leaves after it, not minutes later."""
+    trial = Trial([guest(0, seconds=None)], 60.0, ", at_end: cold")
+    real = trial.cloud.look
+
+    async def look(job_uuid: str) -> object:
+        if 50.0 < anyio.current_time() - 1000.0 < 60.0:
+            await anyio.sleep(20.0)
+        return await real(job_uuid)
+
+    async def go() -> None:
+        run = await trial.begin()
+        with anyio.move_on_after(20.0):
+            await run.run()
+        await anyio.sleep(33.0)
+        trial.cloud.look = look  # type: ignore[method-assign, assignment]
+        await (await trial.resume()).run()
+
+    run_virtual(go)
+    assert [vm.outcome for vm in trial.report().vms] == [Outcome.STOPPED_COLD]
+    assert 60.0 <= trial.sent_at[-1] < 100.0
+
+
+def test_time_without_a_process_is_not_what_a_vm_takes() -> None:
+    """Killed at night and carried on in the morning: the next forecast knows nothing of those hours."""
+    trial = Trial([guest(n, seconds=20.0) for n in range(2)], 20 * 3600.0)
+    killed_and_carried_on(trial, 5.0, 8 * 3600.0)
+    assert trial.journal.took("stop", list(trial.cloud.guests)) == {}
+
+
+@pytest.mark.parametrize("at_end", ["cold", "abandon"])
+def test_after_ctrl_c_the_end_changes_nothing(at_end: str) -> None:
+    """No cold, nobody left, and no word of either: the job is followed to its end."""
+    trial = Trial([guest(0, seconds=60.0)], 30.0, f", at_end: {at_end}")
+
+    async def go() -> None:
+        run = await trial.begin()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.run)
+            await anyio.sleep(10.0)
+            run.interrupt()
+
+    run_virtual(go)
+    report = trial.report()
+    assert [vm.outcome for vm in report.vms] == [Outcome.STOPPED_FORCED]
+    assert [stop.kind for stop in report.run.stops] == ["operator"]
+    assert trial.told("window.ended") == []
+
+
+def test_carried_on_after_the_end_with_abandon() -> None:
+    """A run that is carried on after its window follows its jobs to their ends, whatever `at_end` says."""
+    trial = Trial([guest(0, seconds=100.0)], 30.0, ", at_end: abandon")
+    report = killed_and_carried_on(trial, 10.0, 40.0)
+    assert [vm.outcome for vm in report.vms] == [Outcome.STOPPED_FORCED]
 
 
 # ── carried on ─────────────────────────────────────────────────────────────────────────────────────────────────────
