@@ -49,7 +49,7 @@ def vm_tables(report: RunReport) -> Iterator[str]:
     yield from _table(f"VMs that are not simply {done}", marked, targets - simple, report)
     if targets <= FULL_TABLE:
         others = (vm for vm in report.vms() if not needs_attention(vm))
-        yield from _table("All other VMs", others, simple, report)
+        yield from _table("All other VMs" if targets > simple else "All VMs", others, simple, report)
     elif simple:
         yield f'<p class="more">The other {counted(simple)} are in report.csv and report.json.</p>'
 

@@ -78,7 +78,7 @@ def _run(report: RunReport) -> Iterator[str]:
     if run.parent_run:
         yield f"Follows run {visible(run.parent_run)}"
     if run.window is not None:
-        yield window_line(run.window)
+        yield wrap(window_line(run.window), width=WIDTH, rest="  ")
     if run.resumed_at:
         yield visible(f"Resumed {counted(len(run.resumed_at), 'time')}, last at {run.resumed_at[-1]}")
 
