@@ -34,11 +34,14 @@ class Queue:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """Where a VM in flight holds its slots. `lane`: the host it was queued on; `placed`: False while it changes hosts."""
+    """Where a VM in flight holds its slots. `lane`: the host it was queued on; `began`: the loop's second at which it took
+    them; `placed`: False while it changes hosts.
+    """
 
     queue: Queue
     row: VmRow
     lane: str | None
+    began: float
     placed: bool = True
 
 
@@ -68,8 +71,7 @@ class Dispatcher:
         """
         for wave, going in under_way:
             queue = self._queues[wave]
-            queue.slots.take(going)
-            start(Place(queue, going, going.host_uuid))
+            start(Place(queue, going, going.host_uuid, queue.lanes.carry_on(going, anyio.current_time())))
         while True:
             if self._halt:
                 return [row for queue in self._queues.values() for row in queue.lanes.drain()]
@@ -92,12 +94,12 @@ class Dispatcher:
         """Something changed that the dispatcher should know: a slot, a wave, or the halt."""
         self._changed.set()
 
-    def release(self, place: Place, seconds: float | None) -> None:
-        """A VM has its outcome: its slots are free. `seconds` says how long such a VM takes, None where it says nothing."""
+    def release(self, place: Place, *, telling: bool) -> None:
+        """A VM has its outcome: its slots are free. `telling`: for how long it held them says how long others take."""
         place.queue.slots.count(-1)
         if place.placed:
             place.queue.slots.take_place(place.row, -1)
-        place.queue.lanes.done(place.lane, seconds)
+        place.queue.lanes.done(place.lane, place.began, anyio.current_time(), telling=telling)
         self._freed(place.row.host_uuid)
 
     async def move(self, place: Place, row: VmRow) -> None:
@@ -116,10 +118,11 @@ class Dispatcher:
                 self._movers.remove(mover)
 
     def _start_one(self, queue: Queue, start: Callable[[Place], None]) -> bool:
-        if self._halt or self.paused or not self._gate.allowance(queue.wave) or (row := queue.lanes.take()) is None:
+        now = anyio.current_time()
+        if self._halt or self.paused or not self._gate.allowance(queue.wave) or (row := queue.lanes.take(now)) is None:
             return False
         self._gate.let_through(row.uuid)
-        start(Place(queue, row, row.host_uuid))
+        start(Place(queue, row, row.host_uuid, now))
         return True
 
     def _freed(self, host: str | None) -> None:

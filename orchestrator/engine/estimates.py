@@ -37,9 +37,9 @@ def known_figures(seconds: Sequence[float]) -> Figures:
 class _Sums:
     count: int = 0
     seconds: float = 0.0
-
-    def mean(self, prior: float) -> float:
-        return (_PRIOR_WEIGHT * prior + self.seconds) / (_PRIOR_WEIGHT + self.count)
+    flying: int = 0
+    since: float = 0.0
+    """The sum of the moments at which those in flight began."""
 
 
 @dataclass(slots=True)
@@ -61,19 +61,49 @@ class Estimates:
         """VMs that have ended in this run."""
         return self._all.count
 
+    def begins(self, host: str | None, now: float) -> None:
+        """A VM that was queued on this host takes its slots: what it holds them for counts before it has ended."""
+        self._fly(host, 1, now)
+
+    def ends(self, host: str | None, began: float) -> None:
+        """It has given them back."""
+        self._fly(host, -1, -began)
+
+    def _fly(self, host: str | None, flying: int, since: float) -> None:
+        every, sums = self._all, self._hosts.get(host)
+        if sums is None:
+            sums = self._hosts[host] = _Sums()
+        every.flying += flying
+        every.since += since
+        sums.flying += flying
+        sums.since += since
+
     def finished(self, host: str | None, seconds: float) -> None:
         """A VM that was queued on this host has held its slots for so long."""
-        for sums in (self._all, self._hosts.setdefault(host, _Sums())):
-            sums.count += 1
-            sums.seconds += seconds
+        every, sums = self._all, self._hosts.get(host)
+        if sums is None:
+            sums = self._hosts[host] = _Sums()
+        every.count += 1
+        every.seconds += seconds
+        sums.count += 1
+        sums.seconds += seconds
         self._squares += seconds * seconds
         self._longest = max(self._longest, seconds)
 
-    def mean(self, host: str | None) -> float:
-        """What a VM of this host is expected to take, nothing else being known of it."""
-        common = self._all.mean(PRIOR_SECONDS * self.scale)
-        sums = self._hosts.get(host)
-        return common if sums is None else sums.mean(common)
+    def mean(self, host: str | None, now: float | None = None) -> float:
+        """What a VM of this host is expected to take, nothing else being known of it.
+
+        `now`: what is in flight counts with the time it has taken so far, or the first, short ones would speak for all;
+        None leaves it out.
+        """
+        every, host_sums = self._all, self._hosts.get(host)
+        flown = 0.0 if now is None else every.flying * now - every.since
+        common = (_PRIOR_WEIGHT * PRIOR_SECONDS * self.scale + every.seconds + flown) / (_PRIOR_WEIGHT + every.count)
+        if host_sums is None:
+            return common
+        if now is not None:
+            flown = host_sums.flying * now - host_sums.since
+        return (_PRIOR_WEIGHT * common + host_sums.seconds + flown) / (_PRIOR_WEIGHT + host_sums.count)
 
     def of(self, uuid: str, host: str | None) -> Figures:
         """What this VM is going to take: its own figures, or the learned mean with its error."""

@@ -417,7 +417,7 @@ class Run:
         finally:
             self._ledger.at_node.discard(uuid)
             self._outlook.ends(uuid)
-            self._dispatcher.release(place, seconds)
+            self._dispatcher.release(place, telling=seconds is not None)
 
     def _timed(self, means: Means, began: float) -> float | None:
         """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""

@@ -1,12 +1,13 @@
 """Which VM starts next: queues by host, the host with most work left first (scheduling.md 5). Pure.
 
-Every VM of a host is expected to take that host's mean, learned as the run goes (`estimates`): a host's key is
-W/c + (1 - 1/c) p, with W its queued work, p one VM's time and c its limit. A heap holds the hosts; entries are
-stamped, and stale ones are thrown away when they come up.
+A host's key is W/c + (1 - 1/c) p, with W its queued work, p the longest VM in its queue and c its limit. Where nobody knows
+the VMs, each is expected to take its host's mean, learned as the run goes (`estimates`); where some are known from earlier
+runs, each takes its own time, the longest first. A heap holds the hosts; entries are stamped, and stale ones are thrown
+away when they come up.
 """
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -36,8 +37,12 @@ class Slots:
     def __init__(self, limits: SlotLimits, within: "Slots | None" = None) -> None:
         self.limits = limits
         self._within = within
+        self._hosts_only: bool = (
+            limits.per_cluster is None and limits.per_primary_storage is None and (within is None or within._hosts_only)
+        )
+        """Is a VM's host all that matters of its place?"""
         self.total = 0
-        self.hosts: Counter[str] = Counter()
+        self.hosts: defaultdict[str, int] = defaultdict(int)
         self.clusters: Counter[str] = Counter()
         self.storages: Counter[str] = Counter()
 
@@ -50,6 +55,8 @@ class Slots:
     def place_free(self, row: VmRow) -> bool:
         """Is there a slot everywhere this VM counts, the total left aside?"""
         limits = self.limits
+        if self._hosts_only:
+            return self.host_free(row.host_uuid)
         return (
             (self._within is None or self._within.place_free(row))
             and self.host_free(row.host_uuid)
@@ -84,76 +91,122 @@ class Slots:
         """Count it on host, cluster and storages; `sign` -1 gives the slots back."""
         if row.host_uuid is not None:
             self.hosts[row.host_uuid] += sign
-        if row.cluster_uuid is not None:
-            self.clusters[row.cluster_uuid] += sign
-        for storage in row.storages:
-            self.storages[storage] += sign
+        if not self._hosts_only:
+            if row.cluster_uuid is not None:
+                self.clusters[row.cluster_uuid] += sign
+            for storage in row.storages:
+                self.storages[storage] += sign
         if self._within is not None:
             self._within.take_place(row, sign)
 
 
+_UNKNOWN = 3.0
+"""A VM nobody knows is placed as if it took so many means of those that are: what costs is a long one that starts last."""
+
+
 @dataclass(slots=True)
 class _Lane:
+    """The VMs of one host that wait, the longest first where they are known. `known` is the work of those."""
+
     queue: deque[VmRow] = field(default_factory=deque)
+    known: float = 0.0
+    unknown: int = 0
     stamp: int = 0
+    listed: bool = False
+    """Has it an entry in the heap that counts?"""
 
 
 class Lanes:
-    """The VMs that wait, by host. `estimates` are the run's, which all its waves share."""
+    """The VMs that wait, by host. `estimates` are the run's, which all its waves share.
+
+    Times are those of one clock, in seconds; what is in flight counts for its host's mean from the moment it started.
+    """
 
     def __init__(self, slots: Slots, estimates: Estimates | None = None) -> None:
         self._slots = slots
+        self._per_host = slots.limits.per_host
         self._estimates = estimates if estimates is not None else Estimates()
         self._lanes: dict[str | None, _Lane] = {}
-        self._heap: list[tuple[float, int, int, str | None]] = []
+        self._heap: list[tuple[float, int, str | None]] = []
         self._stamp = 0
         self._waiting = 0
         self._finished = 0
+        self._refresh = 1
+        self._now = 0.0
+        self._grown: set[str | None] = set()
+        """Hosts whose queues were added to since somebody asked for the next VM."""
+        known = self._estimates.known
+        self._assumed = _UNKNOWN * sum(one.likely for one in known.values()) / len(known) if known else None
 
     def __len__(self) -> int:
         return self._waiting
 
     def add(self, row: VmRow) -> None:
         """Queue a VM on the host it was last read on."""
-        self._lanes.setdefault(row.host_uuid, _Lane()).queue.append(row)
+        lane = self._lanes.setdefault(row.host_uuid, _Lane())
+        lane.queue.append(row)
+        self._count(lane, row, 1)
         self._waiting += 1
-        self._key(row.host_uuid)
+        self._grown.add(row.host_uuid)
 
-    def take(self) -> VmRow | None:
-        """The next VM whose slots are all free, its slots taken; None where none may start now."""
+    def take(self, now: float = 0.0) -> VmRow | None:
+        """The next VM whose slots are all free, its slots taken; None where none may start now. `now`: of any one clock."""
+        self._now = now
         if not self._slots.free:
             return None
+        self._settle()
         passed_over: list[str | None] = []
-        row = None
-        while self._heap and row is None:
-            _, stamp, _, host = heapq.heappop(self._heap)
-            lane = self._lanes[host]
-            if stamp != lane.stamp or not lane.queue or not self._slots.host_free(host):
+        row, heap, lanes, slots = None, self._heap, self._lanes, self._slots
+        while heap and row is None:
+            _, stamp, host = heapq.heappop(heap)
+            lane = lanes[host]
+            if stamp != lane.stamp:
+                continue
+            lane.listed = False
+            if not lane.queue or not slots.host_free(host):
                 continue  # a host that is full comes back with its next completion
             row = self._first_that_fits(lane)
-            passed_over.append(host)
+            if row is None:
+                passed_over.append(host)
+            else:
+                slots.take(row)
+                self._waiting -= 1
+                self._estimates.begins(host, now)
+                self._key(host)
         for host in passed_over:
             self._key(host)
-        if row is not None:
-            self._slots.take(row)
-            self._waiting -= 1
         return row
 
-    def done(self, host: str | None, seconds: float | None) -> None:
-        """A VM that started from this host's queue is through after that many seconds; None: they say nothing of others."""
-        self._lanes.setdefault(host, _Lane())
-        if seconds is not None:
-            self._estimates.finished(host, seconds)
+    def carry_on(self, row: VmRow, now: float) -> float:
+        """One that never waited here takes its slots, full or not; returns when it began, for `done`."""
+        self._slots.take(row)
+        self._lanes.setdefault(row.host_uuid, _Lane())
+        self._estimates.begins(row.host_uuid, now)
+        return now
+
+    def done(self, host: str | None, began: float, now: float, *, telling: bool = True) -> None:
+        """A VM that started from this host's queue at `began` is through. `telling`: that says how long others take."""
+        self._now = now
+        if host not in self._lanes:
+            self._lanes[host] = _Lane()
+        self._estimates.ends(host, began)
+        if telling:
+            self._estimates.finished(host, now - began)
         self._finished += 1
-        if self._finished % max(1, len(self._lanes)) == 0:
-            for known in self._lanes:  # the common mean has moved for everybody
+        if self._assumed is not None:
+            self.wake(host)
+        elif self._finished >= self._refresh:
+            # The common mean has moved for everybody, less and less as the run goes.
+            self._refresh = self._finished + len(self._lanes)
+            for known in self._lanes:
                 self._key(known)
         else:
             self._key(host)
 
     def wake(self, host: str | None) -> None:
         """A slot came free on this host: it may start again."""
-        if host in self._lanes:
+        lane = self._lanes.get(host)
+        if lane is not None and not lane.listed:
             self._key(host)
 
     def drain(self) -> list[VmRow]:
@@ -161,32 +214,67 @@ class Lanes:
         left = [row for lane in self._lanes.values() for row in lane.queue]
         for lane in self._lanes.values():
             lane.queue.clear()
+            lane.known, lane.unknown = 0.0, 0
         self._waiting = 0
         return left
 
     def drop(self, uuids: Collection[str]) -> None:
         """These out of the queues, where they wait there."""
-        for lane in self._lanes.values():
-            kept = [row for row in lane.queue if row.uuid not in uuids]
-            self._waiting -= len(lane.queue) - len(kept)
-            lane.queue = deque(kept)
+        for host, lane in self._lanes.items():
+            dropped = [row for row in lane.queue if row.uuid in uuids]
+            if not dropped:
+                continue
+            self._waiting -= len(dropped)
+            for row in dropped:
+                self._count(lane, row, -1)
+            lane.queue = deque(row for row in lane.queue if row.uuid not in uuids)
+            self._key(host)
+
+    def _settle(self) -> None:
+        """The longest first in the queues that have grown, and their hosts in the heap."""
+        for host in self._grown:
+            lane = self._lanes[host]
+            if self._assumed is not None:
+                lane.queue = deque(sorted(lane.queue, key=self._length, reverse=True))
+            self._key(host)
+        self._grown.clear()
 
     def _first_that_fits(self, lane: _Lane) -> VmRow | None:
+        first = lane.queue[0]
+        if self._slots.place_free(first):
+            lane.queue.popleft()
+            self._count(lane, first, -1)
+            return first
         for place, row in enumerate(lane.queue):
             if place >= _LOOK_AHEAD:
                 return None
             if self._slots.place_free(row):
                 del lane.queue[place]
+                self._count(lane, row, -1)
                 return row
         return None
+
+    def _length(self, row: VmRow) -> float:
+        known = self._estimates.known.get(row.uuid)
+        return known.likely if known is not None else self._assumed or 0.0
+
+    def _count(self, lane: _Lane, row: VmRow, sign: int) -> None:
+        known = None if self._assumed is None else self._estimates.known.get(row.uuid)
+        if known is None:
+            lane.unknown += sign
+        else:
+            lane.known += sign * known.likely
 
     def _key(self, host: str | None) -> None:
         lane = self._lanes[host]
         if not lane.queue:
             return
-        self._stamp += 1
-        lane.stamp = self._stamp
-        slots = self._slots.limits.per_host
-        mean = self._estimates.mean(host)
-        key = len(lane.queue) * mean / slots + (1 - 1 / slots) * mean
-        heapq.heappush(self._heap, (-key, lane.stamp, self._stamp, host))
+        lane.listed = True
+        self._stamp = lane.stamp = stamp = self._stamp + 1
+        slots = self._per_host
+        if self._assumed is None:
+            key = self._estimates.mean(host, self._now) * (lane.unknown + slots - 1) / slots
+        else:
+            work = lane.known + lane.unknown * self._assumed
+            key = (work + (slots - 1) * self._length(lane.queue[0])) / slots
+        heapq.heappush(self._heap, (-key, stamp, host))

@@ -53,7 +53,7 @@ def played(rows: Sequence[VmRow], seconds: Mapping[str, float], limits: SlotLimi
         lanes.add(each)
     ends: list[tuple[float, Forecast | None]] = []
     while True:
-        while (taken := lanes.take()) is not None:
+        while (taken := lanes.take(now)) is not None:
             heapq.heappush(flying, (now + seconds[taken.uuid], next(numbers), taken))
             if seen is not None:
                 seen.starts(taken.uuid, now)
@@ -62,7 +62,7 @@ def played(rows: Sequence[VmRow], seconds: Mapping[str, float], limits: SlotLimi
         now, _, ended = heapq.heappop(flying)
         slots.count(-1)
         slots.take_place(ended, -1)
-        lanes.done(ended.host_uuid, seconds[ended.uuid])
+        lanes.done(ended.host_uuid, now - seconds[ended.uuid], now)
         if seen is not None:
             seen.ends(ended.uuid)
         ends.append((now, seen.forecast(now) if seen is not None else None))
