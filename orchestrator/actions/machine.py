@@ -290,7 +290,8 @@ def _take(state: ActionState, read: Read) -> ActionState:
 
 
 def _saw(state: ActionState, now: float, word: str | None) -> ActionState:
-    state = replace(state, watched=word)
+    if word != state.watched:
+        state = replace(state, watched=word)
     if not state.attempts:
         return state
     if word == MIDS[state.rules.verb]:

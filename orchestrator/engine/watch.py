@@ -2,9 +2,11 @@
 
 A state is never the verdict (`Stopped` may come before the job ends, a failed stop leaves `Running`), so a change of
 state only brings the look forward. Between changes each job is looked at now and then as a safety net: seldom while
-the VM is Stopping, sooner while it is not, because a refused job never becomes Stopping.
+the VM is Stopping (or Starting) by a job that the node has acknowledged, sooner while it is not, because a refused job
+never becomes Stopping, and an unknown one may be somebody else's doing.
 """
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,21 +23,30 @@ from orchestrator.model.target import JobMissing, JobRunning
 _TICK_SECONDS, _LEAST_TICK = 1.0, 0.05
 _TICK_SHARE = 0.25
 """At most this part of the plan's requests goes into the bulk query, or new stops would wait for it."""
-_LONGEST_PAUSE, _STOPPING_PAUSE = 5.0, 15.0
+_LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
+"""Seconds between looks of the safety net: while the VM's state does not move, and while its own job is at work."""
+_AT_WORK = frozenset({"Stopping", "Starting"})
 
 
 class _Followed:
-    __slots__ = ("busy", "job_uuid", "missing", "next_look", "out", "pause", "state", "vm_uuid")
+    __slots__ = ("acknowledged", "busy", "job_uuid", "missing", "next_look", "out", "pause", "state", "vm_uuid")
 
-    def __init__(self, vm_uuid: str, job_uuid: str, out: MemoryObjectSendStream[Looked | Saw], now: float) -> None:
+    def __init__(
+        self, vm_uuid: str, job_uuid: str, out: MemoryObjectSendStream[Looked | Saw], now: float, *, acknowledged: bool
+    ) -> None:
         self.vm_uuid = vm_uuid
         self.job_uuid = job_uuid
+        self.acknowledged = acknowledged
         self.out = out
         self.state: str | None = "?"
         self.pause = 0.0
         self.next_look = now
         self.busy = False
         self.missing = False
+
+    def longest_pause(self) -> float:
+        """Seconds, at the pace of a real node."""
+        return _PAUSE_AT_WORK if self.acknowledged and self.state in _AT_WORK else _LONGEST_PAUSE
 
 
 class Watcher:
@@ -56,10 +67,16 @@ class Watcher:
         self._asking = False
 
     @asynccontextmanager
-    async def follow(self, vm_uuid: str, job_uuid: str) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
-        """A stream of what is seen of one job; it ends where the node is gone."""
-        out, into = anyio.create_memory_object_stream[Looked | Saw](1000)
-        followed = _Followed(vm_uuid, job_uuid, out, self._clock.now() + 4 * self._tick)
+    async def follow(
+        self, vm_uuid: str, job_uuid: str, *, acknowledged: bool
+    ) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
+        """A stream of what is seen of one job, each change of its VM's state once; it ends where the node is gone.
+
+        `acknowledged`: the node has said that it knows the job.
+        """
+        # Said once, so nothing may be dropped: the stream holds whatever comes, which is a few words for each job.
+        out, into = anyio.create_memory_object_stream[Looked | Saw](math.inf)
+        followed = _Followed(vm_uuid, job_uuid, out, self._clock.now() + 4 * self._tick, acknowledged=acknowledged)
         followed.pause = self._tick
         self._followed[job_uuid] = followed
         self._someone.set()
@@ -104,23 +121,22 @@ class Watcher:
 
     def _consider(self, entry: _Followed, state: str | None) -> None:
         now = self._clock.now()
-        self._post(entry, Saw(now, state))
         if state == entry.state:
             return
+        self._post(entry, Saw(now, state))
         first, entry.state = entry.state == "?", state
         entry.pause = self._tick
         # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
         soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
-        entry.next_look = now + (_STOPPING_PAUSE * self._scale if state == "Stopping" else soon)
+        entry.next_look = now + (entry.longest_pause() * self._scale if state in _AT_WORK else soon)
 
     def _look_if_due(self, entry: _Followed) -> None:
         now = self._clock.now()
         if now < entry.next_look or entry.busy:
             return
         entry.busy = True
-        longest = _STOPPING_PAUSE if entry.state == "Stopping" else _LONGEST_PAUSE
         entry.next_look = now + entry.pause
-        entry.pause = min(entry.pause * 2, max(longest * self._scale, self._tick))
+        entry.pause = min(entry.pause * 2, max(entry.longest_pause() * self._scale, self._tick))
         self._tasks.start_soon(self._look, entry)
 
     async def _look(self, entry: _Followed) -> None:
@@ -131,6 +147,7 @@ class Watcher:
         finally:
             entry.busy = False
         was_missing, entry.missing = entry.missing, isinstance(answer, JobMissing)
+        entry.acknowledged = not entry.missing
         if was_missing or not isinstance(answer, JobRunning):  # a job that turned up after all is news
             self._post(entry, Looked(self._clock.now(), entry.job_uuid, answer))
 
@@ -138,5 +155,5 @@ class Watcher:
     def _post(entry: _Followed, signal: Looked | Saw) -> None:
         try:
             entry.out.send_nowait(signal)
-        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return  # nobody listens any more, or not fast enough: the next tick says it again
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return  # nobody listens any more
