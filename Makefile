@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help demo test fuzz kills lint types architecture docs check bench-journal clean
+.PHONY: help demo test fuzz kills lint types architecture docs check bench bench-full bench-journal clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,6 +47,12 @@ check: lint types architecture docs  ## all but the tests
 
 bench-journal: $(STAMP)  ## what durability costs: per VM, to resume, in bytes
 	@$(BIN)/python -m benchmarks.journal
+
+bench: $(STAMP)  ## speed and load against their limits, in a few minutes; writes docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.page
+
+bench-full: $(STAMP)  ## the same with ten times the VMs too
+	@$(BIN)/python -m benchmarks.page --full
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -178,6 +178,26 @@ def summary(results: Sequence[tuple[Case, list[Played]]]) -> Iterator[tuple[str,
         )  # fmt: skip
 
 
+def results(vms: Sequence[int], seeds: int) -> list[tuple[Case, list[Played]]]:
+    """Every case, played in two processes."""
+    every = list(cases(vms=vms))
+    with ProcessPoolExecutor(2) as pool:
+        return list(pool.map(play_case, every, [seeds] * len(every), chunksize=2))
+
+
+def rows(found: Sequence[tuple[Case, list[Played]]]) -> tuple[list[str], int]:
+    """The table's lines, and how many of its figures are over their limit."""
+    lines = ["| grid | VMs | history | worst case-median | median | any run | excess, in longest VMs |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    over = 0
+    for grid, vms, history, *figures in summary(found):
+        must = MUST[grid, vms, history]
+        cells = [f"{figure:.3f} (≤ {limit:g})" for figure, limit in zip(figures, must, strict=True)]
+        over += sum(figure > limit for figure, limit in zip(figures, must, strict=True))
+        lines.append(f"| {grid} | {vms} | {history} | {' | '.join(cells)} |")
+    return lines, over
+
+
 def main() -> int:
     """Print every case and the table; 1 where a figure is over its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -185,22 +205,14 @@ def main() -> int:
     parser.add_argument("--vms", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--quiet", action="store_true", help="the table alone")
     options = parser.parse_args()
-    every = list(cases(vms=options.vms))
-    with ProcessPoolExecutor(2) as pool:
-        results = list(pool.map(play_case, every, [options.seeds] * len(every), chunksize=2))
-    for case, runs in [] if options.quiet else results:
+    found = results(options.vms, options.seeds)
+    for case, runs in [] if options.quiet else found:
         median = statistics.median(run.ratio for run in runs)
         worst = max(run.ratio for run in runs)
         micros = statistics.median(run.decision for run in runs) * 1e6
         print(f"{case!s:<40} median {median:.3f}  any {worst:.3f}  {micros:.1f} us a VM")
-    over = 0
-    print("| grid | VMs | history | worst case-median | median | any run | excess, in longest VMs |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for grid, vms, history, *figures in summary(results):
-        must = MUST[grid, vms, history]
-        cells = [f"{figure:.3f} (≤ {limit:g})" for figure, limit in zip(figures, must, strict=True)]
-        over += sum(figure > limit for figure, limit in zip(figures, must, strict=True))
-        print(f"| {grid} | {vms} | {history} | {' | '.join(cells)} |")
+    lines, over = rows(found)
+    print("\n".join(lines))
     return 1 if over else 0
 
 

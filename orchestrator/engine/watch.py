@@ -96,8 +96,9 @@ class Watcher:
             if not self._asking and self._followed:
                 self._asking = True
                 self._tasks.start_soon(self._ask)
+            now = self._clock.now()
             for entry in list(self._followed.values()):
-                self._look_if_due(entry)
+                self._look_if_due(entry, now)
 
     async def _ask(self) -> None:
         """The bulk query; while the node takes none, jobs are looked at on their own."""
@@ -114,13 +115,13 @@ class Watcher:
             return
         finally:
             self._asking = False
+        now = self._clock.now()
         for entry in followed:
             if entry.job_uuid in self._followed:
-                self._consider(entry, states.get(entry.vm_uuid))
-                self._look_if_due(entry)
+                self._consider(entry, states.get(entry.vm_uuid), now)
+                self._look_if_due(entry, now)
 
-    def _consider(self, entry: _Followed, state: str | None) -> None:
-        now = self._clock.now()
+    def _consider(self, entry: _Followed, state: str | None, now: float) -> None:
         if state == entry.state:
             return
         self._post(entry, Saw(now, state))
@@ -130,8 +131,7 @@ class Watcher:
         soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
         entry.next_look = now + (entry.longest_pause() * self._scale if state in _AT_WORK else soon)
 
-    def _look_if_due(self, entry: _Followed) -> None:
-        now = self._clock.now()
+    def _look_if_due(self, entry: _Followed, now: float) -> None:
         if now < entry.next_look or entry.busy:
             return
         entry.busy = True

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
@@ -18,6 +19,8 @@ _STAMP = re.compile(r"([A-Z][a-z]{2}) (\d{1,2}),? (\d{4}),? (\d{1,2}):(\d\d):(\d
 _DIGITS = re.compile(r"-?\d{1,19}")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PM, _HALF_DAY = "PM", 12
+_USUAL_LENGTH = 40
+"""Characters; longer text is no timestamp, and is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ def parse_node_time(value: object) -> NodeTime:
         text = str(value)
     except RecursionError:
         return NodeTime("nested too deeply to be shown", None)
+    return _parsed(text) if len(text) <= _USUAL_LENGTH else _parsed.__wrapped__(text)
+
+
+@lru_cache(4096)  # an inventory holds a dozen stamps, and most of them stand in the one read before just so
+def _parsed(text: str) -> NodeTime:
     match = _STAMP.fullmatch(" ".join(text.split()))
     if match is None or match[1] not in _MONTHS:
         return NodeTime(text, None)

@@ -1,0 +1,107 @@
+"""The benchmarks' page: `make bench` measures in a few minutes, `make bench-full` with ten times the VMs too.
+
+Prints what it writes to `docs/benchmarks.md`: machine, versions and commit, then each table with what it must reach. Ratios
+of one run are what to read; the same figures on another day's machine are another run.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import grid, stack
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+LIBRARIES = ("aiohttp", "anyio", "pydantic", "structlog")
+SMALL, LARGE = 1_000, 10_000
+GRID_WORDS = """\
+## The order of work
+
+The program's own lanes in virtual time over the grids G (bounded durations) and Z (a few very long ones), fixed seeds. Each
+figure is the makespan over a bound that no order can beat; *known* means that earlier runs' durations stand in the journal,
+within ± 10 %. The last column is how much any run exceeds its bound, in its longest VM. Every case:
+`python -m benchmarks.grid`.
+"""
+STACK_WORDS = """\
+## The whole stack
+
+{vms} VMs that take 5 to 45 s (mean 25 s), {in_flight} in flight, against the simulated node in time that is
+compressed {scale:g} times, with the journal as in any run. Latency is from a job's end at the node until its VM's outcome
+stands here; makespan and latency are of the node's own record. Bare aiohttp asks for as many answers again in the same
+process, and does nothing with them. Start-up is a median over rounds that alternate with an interpreter that does nothing.
+"""
+MISSING = """\
+## Not measured yet
+
+Peak memory at 100 000 targets, resolving 100 000 VMs by filter, and other tools on the same node and fleet.
+"""
+
+
+def commit() -> str:
+    """Which text was measured, in words."""
+    try:
+        head, changes = (
+            subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S607
+            for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not known"
+    return f"{head}, with changes that are not in it" if changes else head
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def origin() -> str:
+    """Machine, versions, commit and day."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    return (
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, commit {commit()}. {os.cpu_count()} cores ({processor()}), "
+        f"{memory:.0f} GiB, {platform.system()}; Python {platform.python_version()}, {versions}, "
+        f"SQLite {sqlite3.sqlite_version}."
+    )
+
+
+def parts(*, full: bool) -> Iterator[str]:
+    """The page, a part as soon as it is measured."""
+    command = "make bench-full" if full else "make bench"
+    yield f"# Benchmarks\n\nWritten by `{command}`: {origin()}\n"
+    results = grid.results([SMALL, LARGE] if full else [SMALL], seeds=15)
+    yield GRID_WORDS + "\n" + "\n".join(grid.rows(results)[0]) + "\n"
+    for vms in (2 * SMALL, LARGE) if full else (2 * SMALL,):
+        size = stack.Size(vms, 500, 4.0)
+        words = STACK_WORDS.format(vms=f"{vms:,}".replace(",", " "), in_flight=size.in_flight, scale=size.time_scale)
+        yield words + "\n" + "\n".join(stack.rows(stack.measure(size))) + "\n"
+    yield MISSING
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="ten times the VMs too")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where to write it")
+    options = parser.parse_args()
+    written = []
+    for part in parts(full=options.full):
+        print(part, flush=True)
+        written.append(part)
+    options.page.write_text("\n".join(written), "utf-8")
+    print(f"written to {options.page.name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
