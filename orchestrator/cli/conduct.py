@@ -11,7 +11,7 @@ import click
 
 from orchestrator import app
 from orchestrator.cli.options import Decorator
-from orchestrator.cli.signals import Signals
+from orchestrator.cli.signals import Signals, as_interrupts
 from orchestrator.cli.streams import drop, interactive, unbreakable, voice
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.run import Run
@@ -80,6 +80,8 @@ class Conductor:
         self._color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
         self.journal = journal
         self._told: str | None = None
+        self._begun: str | None = None
+        self._over = False
 
     def tell_run(self, run_id: str) -> None:
         """Which run it is, once."""
@@ -97,7 +99,8 @@ class Conductor:
         return None if self._yes else confirm
 
     def listeners(self, run_id: str) -> Sequence[Listener]:
-        """Who listens to the run's events."""
+        """Who listens to the run's events; asked for when a run begins."""
+        self._begun = run_id
         if self._quiet:
             return ()
         if self._log_format is not None:
@@ -112,6 +115,14 @@ class Conductor:
         """
         try:
             return anyio.run(self._go, prepare(), nothing)
+        except KeyboardInterrupt:
+            if self._begun is None:
+                raise
+            drop(sys.stdout)  # what is left in it may be what nobody takes
+            what = "it is over and in the journal" if self._over else "what it sent is in the journal"
+            then = f"report {self._begun}' shows it" if self._over else f"resume {self._begun}' carries it on"
+            self.say("error", f"interrupted while run {self._begun} was told: {what}, 'orchestrator {then}")
+            return LEFT_EARLY
         except OrchestratorError as error:
             if self._log_format != "json":
                 raise
@@ -130,7 +141,9 @@ class Conductor:
             if report is None:
                 self.say("info", nothing)
                 return 0
-            return self._tell(report, journal)
+            self._begun, self._over = report.run.id, report.run.status != "interrupted"
+            with as_interrupts():
+                return self._tell(report, journal)
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.close()

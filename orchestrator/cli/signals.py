@@ -1,6 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first ends all sending, the second leaves at once."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 import anyio
@@ -9,6 +11,17 @@ import anyio.abc
 from orchestrator.engine.run import Run
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def as_interrupts() -> Iterator[None]:
+    """While a body runs that awaits nothing: each of these signals raises KeyboardInterrupt in it."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Signals:

@@ -1,6 +1,10 @@
 """Signals over a real process: what still happens, which code, and that nobody stays logged in."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +78,35 @@ def test_before_the_run_begins_a_signal_leaves(cli: Cli, node: Node, args: tuple
     assert node.stops == 0
     assert node.open_sessions == []
     assert not (cli.folder / "reports").exists() or not list((cli.folder / "reports").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_report_is_told(cli: Cli, node: Node, number: signal.Signals) -> None:
+    """Nobody takes the summary, and a signal ends the wait: 130, and what is said is that the run is over, and its id."""
+    taken, given = os.pipe()
+    os.set_blocking(given, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(given, b"x" * 4096)
+    os.set_blocking(given, True)
+    cli.plan()
+    err = cli.folder / "err"
+    with err.open("wb") as err_file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", "run", "plan.yaml", "--yes"],
+            stdin=subprocess.DEVNULL, stdout=given, stderr=err_file, cwd=cli.folder, env=cli.env, start_new_session=True,
+        )  # fmt: skip
+    os.close(given)
+    try:
+        wait_until(lambda: list(cli.folder.glob("**/*.html")), "a report is written, and the summary is to come")
+        process.send_signal(number)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(taken)
+    assert node.stops == 3
+    run_id = cli.report()["run"]["id"]
+    said = err.read_text("utf-8")
+    assert f"run {run_id} was told: it is over and in the journal, 'orchestrator report {run_id}' shows it" in said
+    assert "nothing was sent" not in said
