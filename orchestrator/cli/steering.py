@@ -29,7 +29,11 @@ def steer(run: str, word: str, vm: str | None, *, journal: str | None) -> int:
     Example: orchestrator steer last pause
     """
     if (vm is None) is (word == "skip"):
-        raise UsageError("'skip' takes the VM to skip" if word == "skip" else f"{word!r} takes no VM: leave {vm!r} out")
+        raise UsageError(
+            "'skip' takes a VM, by UUID or name: 'orchestrator steer RUN skip VM'"
+            if word == "skip"
+            else f"{word!r} takes no VM: leave {vm!r} out"
+        )
     return anyio.run(_steer, run, word, vm, journal)
 
 
