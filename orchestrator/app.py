@@ -20,6 +20,7 @@ from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.engine.again import (
     check_files_kept,
+    end_kept,
     is_unfinished,
     kept_plan,
     left_over,
@@ -43,6 +44,7 @@ from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
+from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
@@ -312,12 +314,17 @@ async def restore(
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
         took = _took(journal, Verb.START)
+        await check_permission(cloud, plan_file.plan, Verb.START)
         undo = await plan_undo(members, journal, cloud, include_late=include_late, took=took)
         if not undo.rows:
+            if undo.records and all(vm.outcome is Outcome.NOT_FOUND for vm in undo.records):
+                raise RefusedError(
+                    f"none of the {len(undo.records)} VMs that were stopped is known to the node: they are gone, or this "
+                    "account does not see them; see that it is the account that stopped them"
+                )
             for line in undo.named():
                 say("info", line)
             return None
-        await check_permission(cloud, plan_file.plan, Verb.START)
         if confirm is not None and not await confirm(undo):
             raise RefusedError("not confirmed: nothing was sent")
         clock = Clock()
@@ -368,7 +375,8 @@ async def retry(
 ) -> RunReport | None:
     """A new run over what another left failed, unknown, came_back or not_reached; None where it left nothing.
 
-    `window_end` gives the plan's window another end. `options` are those of `run`.
+    The window is that of `run_record`, which may have another end than the plan's; `window_end` gives it a new one.
+    `options` are those of `run`.
 
     Raises as `run`, and RefusedError for a run that has not ended.
     """
@@ -388,7 +396,7 @@ async def retry(
         return None
     kept = journal.plan_file(run_record.id)
     check_files_kept(kept, run_record)
-    plan_file = with_window_end(narrowed(kept_plan(kept), run_record, vms), window_end)
+    plan_file = with_window_end(narrowed(kept_plan(kept), run_record, vms), window_end or end_kept(run_record))
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 
 
@@ -412,6 +420,19 @@ def can_resume(journal: Journal, run: RunRecord) -> bool:
 def can_retry(journal: Journal, run: RunRecord) -> bool:
     """Is it a run that stopped VMs, and has it ended?"""
     return not is_unfinished(run) and Verb(run.action) is Verb.STOP
+
+
+def can_restore(journal: Journal, run: RunRecord) -> bool:
+    """Has it ended, and has it stopped any VM?"""
+    return can_retry(journal, run) and any(vm.outcome in STOPPED for vm in journal.vms(run.id))
+
+
+def first_of(journal: Journal, run: RunRecord) -> RunRecord:
+    """The run that a retry, or a retry of one, takes up; itself where it is none."""
+    known = {other.id: other for other in journal.runs()}
+    while run.parent_run in known:
+        run = known[run.parent_run]
+    return run
 
 
 def report_options(journal: Journal, run_id: str) -> ReportOptions:

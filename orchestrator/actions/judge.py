@@ -121,7 +121,8 @@ def _judge(facts: Facts, rules: Rules) -> Judgement:
             reason = Reason.FALLBACK_WITHHELD if facts.withheld else None
             return _say(Outcome.FAILED, f"{_said(sent)}; its state reads {word}", reason=reason)
         case End.MID:
-            return _say(Outcome.UNKNOWN, "still Stopping at the last deadline", reason=Reason.STILL_STOPPING)
+            when = "" if facts.abandoned else " at the last deadline"
+            return _say(Outcome.UNKNOWN, f"still Stopping{when}", reason=Reason.STILL_STOPPING)
         case End.DARK if facts.state is not None:
             return _say(Outcome.UNKNOWN, f"{_said(sent)}; its state reads {word}", reason=Reason.STATE_UNKNOWN)
         case End.DARK if not any(attempt.stopped and attempt.verdict is Verdict.OK for attempt in sent):

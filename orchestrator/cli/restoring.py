@@ -8,12 +8,14 @@ import click
 
 from orchestrator import app
 from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, conduct_options
-from orchestrator.cli.following import find, reach
+from orchestrator.cli.following import reach
+from orchestrator.cli.journals import reading
 from orchestrator.cli.options import connection_options, journal_option, who_asks
 from orchestrator.engine.undo import Undo
 from orchestrator.journal.interface import Journal
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.safe import one_line
+from orchestrator.model.states import Verb
 
 _MOST_NAMED = 20
 
@@ -36,7 +38,7 @@ def restore(
     conductor = Conductor(**options)
 
     def prepare() -> Job:
-        record = find(conductor, run, able=app.can_retry, to="that has ended")
+        record = _find(conductor, run)
         settings = reach(conductor, record, endpoint, ca_file, insecure=insecure)
 
         async def job(journal: Journal, started: Started) -> RunReport | None:
@@ -49,6 +51,20 @@ def restore(
         return job
 
     return conductor.conduct(prepare, nothing="nothing to restore: no VM is still as the run stopped it")
+
+
+def _find(conductor: Conductor, name: str) -> RunRecord:
+    """The run that is meant. `last` is the newest that stopped something; of a retry, the run that it takes up."""
+    with reading(conductor.journal, name) as journal:
+        record = app.find_run(journal, name, able=app.can_restore, to="that has ended and stopped a VM")
+        first = app.first_of(journal, record) if Verb(record.action) is Verb.STOP else record
+    if name == "last":
+        record = first
+    conductor.tell_run(record.id)
+    if record is not first:
+        both = f"'orchestrator restore {first.id}' starts what both have stopped"
+        conductor.say("info", f"run {record.id} is a retry of run {first.id}: {both}")
+    return record
 
 
 def _confirm(record: RunRecord, who: str) -> Callable[[Undo], Awaitable[bool]]:

@@ -133,6 +133,11 @@ def window_kept(run: RunRecord, window_end: datetime | None) -> WindowRecord | N
     return run.window.model_copy(update={"end": end})
 
 
+def end_kept(run: RunRecord) -> datetime | None:
+    """The end that a run was given in place of its plan's, which its retry keeps to; None where it has no window."""
+    return None if run.window is None else datetime.fromisoformat(run.window.end)
+
+
 def with_window_end(plan_file: PlanFile, window_end: datetime | None) -> PlanFile:
     """The plan with another end of its window, which is open already; None changes nothing."""
     if window_end is None:

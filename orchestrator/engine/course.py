@@ -7,7 +7,7 @@ from typing import Literal
 
 from orchestrator.actions.rules import Rules, start_rules, stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
-from orchestrator.engine.estimates import Estimates, Figures
+from orchestrator.engine.estimates import QUICK_SECONDS, Estimates, Figures
 from orchestrator.engine.forecast import Outlook, Shape
 from orchestrator.engine.schedule import SlotLimits
 from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves, ramp_steps
@@ -54,9 +54,14 @@ def slot_limits(limits: Limits) -> SlotLimits:
     return SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
 
 
-def estimates_of(plan: Plan, known: Mapping[str, Figures]) -> Estimates:
-    """What VMs are expected to take before any has ended. `known`: by UUID, from earlier runs."""
+def estimates_of(plan: Plan, known: Mapping[str, Figures], verb: Verb = Verb.STOP) -> Estimates:
+    """What VMs are expected to take before any has ended. `known`: by UUID, from earlier runs.
+
+    Those are of graceful stops: where every stop is cold, they say nothing, and a power cut is quick.
+    """
     rules = stop_rules(plan.stop, 0.0)
+    if verb is Verb.STOP and all(plan.stop_of(wave).type == "cold" for wave in waves_of(plan).values()):
+        return Estimates({}, 0.0, rules.scale, prior_seconds=QUICK_SECONDS)
     return Estimates(known, rules.power_cut_seconds, rules.scale)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 PRIOR_SECONDS = 25.0
 """What a VM is expected to take on a real node before any has ended."""
 _PRIOR_WEIGHT = 4
-_QUICK_SECONDS = 5.0
+QUICK_SECONDS = 5.0
 """The quickest guests, and how long a power cut itself takes (zstack-rest.md 4.3)."""
 _SPREAD = 0.1
 """A VM takes within ± 10 % of what it took before, at the least: one earlier run is no spread yet."""
@@ -45,12 +45,14 @@ class _Sums:
 @dataclass(slots=True)
 class Estimates:
     """`known`: by UUID, of VMs that ended well in an earlier run. `power_cut_seconds`: when grace turns into a power cut;
-    `scale` compresses what is assumed (1 on a real node).
+    `scale` compresses what is assumed (1 on a real node). `prior_seconds`: what is expected of a VM
+    on a real node before any has ended.
     """
 
     known: Mapping[str, Figures] = field(default_factory=dict)
     power_cut_seconds: float = 60.0
     scale: float = 1.0
+    prior_seconds: float = PRIOR_SECONDS
     _all: _Sums = field(default_factory=_Sums)
     _hosts: dict[str | None, _Sums] = field(default_factory=dict)
     _squares: float = 0.0
@@ -98,7 +100,7 @@ class Estimates:
         """
         every, host_sums = self._all, self._hosts.get(host)
         flown = 0.0 if now is None else every.flying * now - every.since
-        common = (_PRIOR_WEIGHT * PRIOR_SECONDS * self.scale + every.seconds + flown) / (_PRIOR_WEIGHT + every.count)
+        common = (_PRIOR_WEIGHT * self.prior_seconds * self.scale + every.seconds + flown) / (_PRIOR_WEIGHT + every.count)
         if host_sums is None:
             return common
         if now is not None:
@@ -113,7 +115,7 @@ class Estimates:
         """The mean of many VMs nobody knows; a single one may take as long as `longest`."""
         mean = self.mean(host)
         if not self.measured:
-            return Figures(min(_QUICK_SECONDS * self.scale, mean), mean, max(self._cut, mean))
+            return Figures(min(QUICK_SECONDS * self.scale, mean), mean, max(self._cut, mean))
         error = self._error()
         return Figures(mean * (1 - error), mean, mean * (1 + error))
 
@@ -125,7 +127,7 @@ class Estimates:
 
     @property
     def _cut(self) -> float:
-        return self.power_cut_seconds + _QUICK_SECONDS * self.scale
+        return self.power_cut_seconds + QUICK_SECONDS * self.scale
 
     def _error(self) -> float:
         """Twice the standard error of the mean, as a share of it."""

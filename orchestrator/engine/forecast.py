@@ -60,8 +60,8 @@ class Forecast:
         """What it was made of, to follow `it rests on`."""
         parts = []
         if self.known:
-            who = f"all {self.vms}" if self.known == self.vms else f"{self.known} of {self.vms}"
-            parts.append(f"what {who} VMs took last time")
+            who = f"all {self.vms} VMs" if self.known == self.vms else f"{self.known} of {self.vms} VMs"
+            parts.append(f"what {'the one VM' if self.vms == 1 else who} took last time")
         if self.known < self.vms:
             mean = f"{self.mean_seconds:.3g} s"
             found = f"the mean of {self.measured} that have ended ({mean})"

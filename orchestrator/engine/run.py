@@ -32,7 +32,7 @@ from orchestrator.journal.interface import Journal, JournalWriteError, LockLostE
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import GOOD, Outcome, Reason
+from orchestrator.model.outcome import GOOD, AttemptType, Outcome, Reason
 from orchestrator.model.report import EndedBy, Evidence, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
@@ -86,7 +86,7 @@ class Run:
             lambda: self._stop_sending(Reason.NODE),
         )
         slots = Slots(slot_limits(self._plan.limits))
-        self._estimates = estimates_of(self._plan, opening.known)
+        self._estimates = estimates_of(self._plan, opening.known, self._verb)
         self._queues: dict[str, Queue] = {}
         for name, wave in waves_of(self._plan).items():
             within = Slots(slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
@@ -123,6 +123,8 @@ class Run:
 
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
+        if self._halt:  # as it is already: only the answer is due
+            self._tell("run.halted", None, {"reason": Reason.OPERATOR.value, "jobs": self.jobs_at_node})
         self._stop_sending(Reason.OPERATOR)
 
     def leave(self) -> None:
@@ -176,7 +178,8 @@ class Run:
         if self._halt:
             return
         self._halt.set(reason)
-        self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
+        if reason is not Reason.WINDOW:  # which is noted where it leaves somebody out
+            self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
         self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node})
         self._dispatcher.wake()
 
@@ -213,6 +216,8 @@ class Run:
             self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
             if self._window is not None and self._clock.unix() >= self._window.end:
                 # Nobody expects a stop outside the window: what is at the node is only followed to its end.
+                if len(opening.rows) > len(self._under_way):
+                    self._note_window()
                 self._stop_sending(Reason.WINDOW)
         await self._obey(self._course.begin())
         await self._steering.begin([self._record.started_at, *self._record.resumed_at][-1])
@@ -409,7 +414,9 @@ class Run:
             if record.outcome is Outcome.NOT_REACHED and self._halt:
                 self._withheld.append(record)  # as what waits: whoever leaves at once leaves it to be carried on
                 return
-            await self._ledger.settle(record, took_seconds=seconds)
+            # How quick a power cut was says nothing of the shutdown that another plan asks for.
+            cold = means.rules.type is AttemptType.COLD
+            await self._ledger.settle(record, took_seconds=None if cold else seconds)
             if self._ledger.error is None:
                 await self._obey(self._course.ended(record))
         except JournalWriteError as error:

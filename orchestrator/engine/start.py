@@ -50,7 +50,9 @@ async def at_start(
             f"the window opened at {rfc3339(window.start)}, {in_words(late)} before this run could begin: the machine "
             f"slept, or its clock was set; the window still ends at {rfc3339(window.end)}"
         )
-    prepared = await _patiently(ready, clock, outage_seconds)
+    prepared, waited = await _patiently(ready, clock, outage_seconds, say)
+    if waited:
+        notes.append(f"the node was away at the window's start: the run began {in_words(waited)} after it was first asked")
     refusals, warnings = drift(before.preview, prepared.preview)
     notes += [f"since the command was given: {change}" for change in (*refusals, *warnings)]
     for note in notes:
@@ -64,13 +66,23 @@ def warned(prepared: Prepared, warnings: Sequence[str]) -> Prepared:
     return replace(prepared, preview=shown.model_copy(update={"warnings": (*shown.warnings, *warnings)}))
 
 
-async def _patiently(ready: Callable[[], Awaitable[Prepared]], clock: Clock, seconds: float) -> Prepared:
-    """Nobody is there to give the command again: a node that restarts at this very hour is waited for."""
-    until = clock.now() + seconds
+async def _patiently(
+    ready: Callable[[], Awaitable[Prepared]], clock: Clock, seconds: float, say: Say
+) -> tuple[Prepared, float]:
+    """Nobody is there to give the command again: a node that restarts at this very hour is waited for.
+
+    The second value is for how many seconds it was; 0 where the node was there.
+    """
+    began, told = clock.now(), False
     while True:
         try:
-            return await ready()
-        except NodeUnreachableError:
-            if clock.now() >= until:
+            prepared = await ready()
+        except NodeUnreachableError as error:
+            if clock.now() >= began + seconds:
                 raise
+            if not told:
+                say("warning", f"the window is open, and the node is waited for, {in_words(seconds)} at most: {error}")
+                told = True
+        else:
+            return prepared, clock.now() - began if told else 0.0
         await anyio.sleep(_PAUSE_SECONDS)

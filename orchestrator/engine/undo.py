@@ -146,7 +146,11 @@ def _standing(before: VmRecord, now: Seen | None, moment: float | None) -> VmRec
     outcome, reason, words = None, None, ""
     match End.GONE if row is None else end_of(row.state, Verb.START):
         case End.GONE:
-            outcome, reason, words = Outcome.NOT_FOUND, Reason.UNKNOWN_UUID, "it is gone since it was stopped"
+            outcome, reason, words = (
+                Outcome.NOT_FOUND,
+                Reason.UNKNOWN_UUID,
+                "it is gone since it was stopped, or this account does not see it",
+            )
         case End.GOAL:
             outcome, words = Outcome.ALREADY_RUNNING, "it runs already: somebody has started it"
         case _ if row is not None and row.state != "Stopped":
@@ -173,6 +177,6 @@ def _standing(before: VmRecord, now: Seen | None, moment: float | None) -> VmRec
         evidence=Evidence(text=words, basis="none" if row is None else "state") if outcome is not None else None,
         state_before=row.state if row is not None else None,
         state=row.state if row is not None else None,
-        check_after_start=before.check_after_start,
+        check_after_start=before.check_after_start or before.outcome in _LATE,  # nobody saw how it ended
         inventory=dict(now.inventory) if now is not None else None,
     )

@@ -82,6 +82,6 @@ def closed_problem(times: Times, now: float) -> str | None:
         )
     reserve = in_words(times.reserve_seconds)
     return (
-        f"the window ends at {rfc3339(times.end)}, and its last {reserve} are reserved: write a later window.end, or a "
-        "shorter window.reserve"
+        f"the window ends at {rfc3339(times.end)}, and its last {reserve} are reserved: write a later window.end "
+        "(resume and retry take --window-end TIME), or a shorter window.reserve"
     )

@@ -57,7 +57,7 @@ class Progress:
             case "run.halted":
                 self._write(
                     f"nothing more is sent ({data['reason']}); jobs that go on at the node: {data['jobs']}, "
-                    "watched to their end; Ctrl-C again leaves at once"
+                    f"watched to their end; Ctrl-C {'again' if data['reason'] == 'operator' else 'twice'} leaves at once"
                 )
             case "wave.opened":
                 if data["wave"] != _ONLY_WAVE:
@@ -85,7 +85,7 @@ class Progress:
                 self._write(f"{one_line(data['by'])} lets the run go on")
             case "run.verifying":
                 self._count(event, force=True)
-                self._write(f"verification of {data['vms']} VMs in {data['in_seconds']:g} s")
+                self._write(f"verification of {data['vms']} VM{'s' * (data['vms'] != 1)} in {data['in_seconds']:g} s")
             case "run.verification_failed":
                 self._write("verification could not read every VM")
             case _:

@@ -54,7 +54,8 @@ class Facts:
             )
         if self.late:
             done = "stopped" if self.action == "stop" else "changed"
-            notes.append(f"{counted(self.late)} {done} only after the run had given up on them (late).")
+            whom = "it" if self.late == 1 else "them"
+            notes.append(f"{counted(self.late)} {done} only after the run had given up on {whom} (late).")
         if self.open_jobs:
             until = f", until {self.open_until:%Y-%m-%dT%H:%M:%SZ} at the latest" if self.open_until else ""
             notes.append(f"Jobs of {counted(self.open_jobs)} have no end in this report and may still act{until}.")

@@ -87,3 +87,45 @@ def test_killed_on_the_way(cli: Cli, node: Node, after: int) -> None:
     # Whoever is killed logs nobody out: that session is not what the next test looks at.
     for session in node.open_sessions:
         node.ask(partial(node.sim.record.sessions.update, {session: False}))
+
+
+def test_an_account_that_sees_none_of_them(cli: Cli, node: Node) -> None:
+    """To somebody else's account they look gone: 3, never success, and nothing was started."""
+    assert cli("run", cli.plan(), "--yes").code == 0
+    viewer: dict[str, str | None] = {"ZSTACK_ACCOUNT_NAME": "viewer"}
+    refused(cli.inside("restore", "last", "--yes", env=viewer), 3, "none of the 3 VMs", "this account does not see them")
+    assert states(node) == ["Stopped"] * 3
+
+
+def test_the_last_that_stopped_something(cli: Cli, node: Node) -> None:
+    """A run that found everything off stopped nothing: `last` is the one before it."""
+    assert cli("run", cli.plan(), "--yes").code == 0
+    stopped = cli.report()["run"]["id"]
+    assert cli("run", cli.plan(), "--yes").code == 0
+    assert cli.report()["totals"]["already_stopped"] == 3
+    done = cli("restore", "last", "--yes")
+    assert done.code == 0
+    assert f"run {stopped}\n" in done.err
+    assert states(node) == ["Running"] * 3
+
+
+@pytest.mark.parametrize("node", [(VmGroup(name="app-{n}", count=6, guest=quick()),)], indirect=True)
+@pytest.mark.parametrize("by", ["last", "id"])
+def test_the_last_was_a_retry(cli: Cli, node: Node, by: str) -> None:
+    """`last` is the whole night, retries and all; a retry that is named itself starts its own part, and says so."""
+    limits = {"requests_per_second": 500, "concurrency": 1}
+    running = cli.start("run", cli.plan(limits=limits), "--yes")
+    wait_until(lambda: node.stops, "the first stop is at the node")
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait().code == 4
+    first = cli.report()
+    assert cli("retry", "last", "--yes").code == 0
+    retried = cli.report()
+    assert retried["run"]["parent_run"] == first["run"]["id"]
+    done = cli("restore", "last" if by == "last" else retried["run"]["id"], "--yes")
+    assert done.code == 0
+    assert cli.report()["totals"]["started"] == (6 if by == "last" else first["totals"]["not_reached"])
+    said = (
+        f"is a retry of run {first['run']['id']}: 'orchestrator restore {first['run']['id']}' starts what both have stopped"
+    )
+    assert (said in done.err) is (by == "id")

@@ -115,3 +115,67 @@ def test_a_window_too_short(cli: Cli, node: Node) -> None:
     assert retried.code == 0
     assert cli.report()["totals"]["targets"] == len(left)
     refused(cli("retry", "last", "--yes", "--window-end", soon(-1)), 2, "has passed")
+
+
+@pytest.mark.parametrize("node", [(VmGroup(name="app-{n}", count=40, guest=quick()),)], indirect=True)
+def test_a_retry_keeps_the_end_that_a_resume_was_given(cli: Cli, node: Node) -> None:
+    """A plan without a window, resumed with an end: once it has passed, a retry is refused, and with an end it runs."""
+    limits = {"requests_per_second": 500, "concurrency": 1}
+    running = cli.start("run", cli.plan(limits=limits), "--yes")
+    wait_until(lambda: node.stops, "the first stop is at the node")
+    running.process.send_signal(signal.SIGKILL)
+    running.process.wait()
+    end = datetime.now(UTC) + timedelta(seconds=3)
+    assert cli("resume", "last", "--yes", "--window-end", end.isoformat(timespec="milliseconds")).code == 4
+    before = node.stops
+    wait_until(lambda: datetime.now(UTC) > end, "the window's end")
+    refused(cli("retry", "last", "--yes"), 3, "the window ended at", "--window-end TIME")
+    assert node.stops == before < 40
+    assert cli("retry", "last", "--yes", "--window-end", soon(600)).code == 0
+    assert node.stops == 40
+    # Whoever is killed logs nobody out: that session is not what this test looks at.
+    for session in node.open_sessions:
+        node.ask(partial(node.sim.record.sessions.update, {session: False}))
+
+
+@pytest.mark.parametrize("node", [(VmGroup(name="app-{n}", count=10, guest=quick()),)], indirect=True)
+def test_cold_stops_are_quick(cli: Cli, node: Node) -> None:
+    """A plan of cold stops is forecast as such, whatever graceful ones took: a reserve leaves nobody out that would fit."""
+    assert cli("run", cli.plan(), "--yes").code == 0
+    for uuid in node.ask(lambda: list(node.sim.vms)):
+        node.ask(partial(node.sim.act, uuid, "start"))
+    # A time so little compressed that 25 s for each VM, or what a power cut takes, would not fit.
+    plan = cli.plan("cold.yaml", stop={"type": "cold", "power_cut_after": "60s"}, window={"end": soon(70), "reserve": "50s"})
+    shown = cli("preview", plan)
+    assert "; it rests on an assumption of 5 s a VM" in shown.out
+    done = cli("run", plan, "--yes")
+    assert done.code == 0, done
+    assert cli.report()["totals"]["stopped_cold"] == 10
+    for uuid in node.ask(lambda: list(node.sim.vms)):
+        node.ask(partial(node.sim.act, uuid, "start"))
+    known = cli("preview", cli.plan())
+    assert "; it rests on what all 10 VMs took last time" in known.out
+
+
+@pytest.mark.parametrize("node", [(VmGroup(name="app-{n}", count=2, guest=Guest(behaviour="hangs")),)], indirect=True)
+def test_ctrl_c_after_a_resume_past_the_end(cli: Cli, node: Node) -> None:
+    """Carried on past the end only to watch: the first Ctrl-C is answered, the second leaves; nobody was left out."""
+    stop = {"grace_timeout": "10m", "power_cut_after": "60s"}
+    end = datetime.now(UTC) + timedelta(seconds=4)
+    plan = cli.plan(stop=stop, window={"end": end.isoformat(timespec="milliseconds")}, report={"formats": []})
+    running = cli.start("run", plan, "--yes")
+    wait_until(lambda: node.stops == 2, "both stops are at the node")
+    running.process.send_signal(signal.SIGKILL)
+    running.process.wait()
+    wait_until(lambda: datetime.now(UTC) > end, "the window's end")
+    running = cli.start("resume", "last", "--yes")
+    wait_until(lambda: "nothing more is sent (window)" in running.err, "it watches")
+    assert "Ctrl-C twice leaves at once" in running.err
+    running.process.send_signal(signal.SIGINT)
+    wait_until(lambda: "nothing more is sent (operator)" in running.err, "the first is answered")
+    assert "Ctrl-C again leaves at once" in running.err
+    running.process.send_signal(signal.SIGINT)
+    assert running.wait().code == 130
+    assert cli.report()["run"]["stops"] == []
+    for session in node.open_sessions:
+        node.ask(partial(node.sim.record.sessions.update, {session: False}))

@@ -271,6 +271,8 @@ def test_what_stopped_late(include_late: bool) -> None:
     report = trial.report()
     assert len(report.vms) == (2 if include_late else 1)
     assert {vm.outcome for vm in report.vms} == {Outcome.STARTED}
+    # Nobody saw how it went off: it is on the morning's list.
+    assert [vm.uuid for vm in report.vms if vm.check_after_start] == ([f"{0:032x}"] if include_late else [])
     listed = [warning for warning in report.run.warnings if "was failed in the run" in warning]
     assert len(listed) == (0 if include_late else 1)
 

@@ -540,8 +540,11 @@ def test_a_node_that_is_away_at_the_start_is_waited_for() -> None:
     """The node restarts at this very hour: waited for, up to `node_outage`; away longer, it is refused."""
     start = Start([guest(0), guest(1)])
     start.away = (3590.0, 3900.0)
-    _, at = start.go()
+    made, at = start.go()
     assert 3900 <= at < 3910
+    waits = [text for level, text in start.said if level == "warning" and "the node is waited for, 10 min at most" in text]
+    assert len(waits) == 1
+    assert "the node was away at the window's start: the run began 5 min after it was first asked" in made.preview.warnings
     start = Start([guest(0), guest(1)])
     start.away = (3590.0, 4300.0)
     with pytest.raises(NodeUnreachableError):
