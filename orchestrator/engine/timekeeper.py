@@ -62,6 +62,7 @@ class Timekeeper:
         self._halt.close()
         async with anyio.create_task_group() as closing:
             closing.start_soon(self._close)  # of many thousands it takes a while, which the end does not wait for
+            await anyio.lowlevel.checkpoint()  # begun before the end, though both are the same moment without a reserve
             await self._clock.sleep_until(self._window.end)
             if self._halt:
                 return  # where sending has ended, that decides

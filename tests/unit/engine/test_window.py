@@ -126,6 +126,10 @@ def test_nothing_begins_after_the_end() -> None:
     assert [(stop.kind, stop.scope) for stop in report.run.stops] == [("window", "run")]
     assert all(vm.verified_at for vm in report.vms if vm.outcome is Outcome.STOPPED_CLEAN), "verified past the end"
     assert [event.data for event in trial.told("window.closed")] == [{"not_reached": 6, "in_flight": 1}]
+    assert [event.kind for event in trial.events if event.kind in {"window.closed", "window.ended"}] == [
+        "window.closed",
+        "window.ended",
+    ]
 
 
 def test_a_run_that_fits_does_not_notice() -> None:
