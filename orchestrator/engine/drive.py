@@ -108,7 +108,7 @@ class Drive:
         self._starts = means.rules.verb is Verb.START
         self._row = place.row
         self._read_at = 0.0
-        self._inventory = record.inventory
+        self._inventory: Mapping[str, Any] | None = record.inventory
         self._state_word = record.state
         self._host = record.host_uuid
         self._started, self._started_at = means.clock.now(), means.clock.wall()
@@ -148,7 +148,7 @@ class Drive:
                 "finished_at": m.clock.wall(),
                 "elapsed_seconds": round(m.clock.now() - self._started, 3),
                 "attempts": tuple(self._written),
-                "inventory": self._inventory,
+                "inventory": None if self._inventory is None else dict(self._inventory),
                 "error": dict(last.error.plain()) if last is not None and last.error is not None else None,
             }
         )
@@ -225,7 +225,7 @@ class Drive:
         if seen is None:
             self._state_word = None
             return Read(now, None)
-        self._inventory, self._state_word = dict(seen.inventory), seen.row.state
+        self._inventory, self._state_word = seen.inventory, seen.row.state
         if not sent:
             self._host = seen.row.host_uuid or self._host
             self._record = self._record.model_copy(update={"state_before": seen.row.state, "name": seen.row.name})
@@ -341,7 +341,7 @@ class Drive:
 
     def _keep(self, answer: object) -> None:
         if isinstance(answer, JobSucceeded) and answer.seen is not None:
-            self._inventory, self._state_word = dict(answer.seen.inventory), answer.seen.row.state
+            self._inventory, self._state_word = answer.seen.inventory, answer.seen.row.state
 
     def _note_attempts(self, state: ActionState) -> None:
         """Journal what changed in the attempts, with the state that a later process would carry on from."""

@@ -1,7 +1,7 @@
 """Queries: how conditions become a URL, and rows become values (zstack-rest.md 7)."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import quote
@@ -41,7 +41,7 @@ def inventories(data: object) -> list[Mapping[str, Any]] | None:
 def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | None:
     """A VM's row and everything sent of it; None without a usable UUID. One odd field never loses the others."""
     row = vm_row(data, zone, now)
-    return None if row is None else Seen(row, plain_inventory(data))
+    return None if row is None else Seen(row, _Plain(data))
 
 
 def vm_row(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> VmRow | None:
@@ -74,6 +74,30 @@ def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
         return VmInventory.model_validate(data).plain()
     except (ValueError, RecursionError):  # pydantic's own errors are ValueErrors, one for nesting too deep among them
         return dict(data)
+
+
+class _Plain(Mapping[str, Any]):
+    """`plain_inventory`, made when it is first looked at: most of what is read of a VM is replaced by a later read."""
+
+    __slots__ = ("_data", "_made")
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._data = data
+        self._made: Mapping[str, Any] | None = None
+
+    def _inventory(self) -> Mapping[str, Any]:
+        if self._made is None:
+            self._made = self._data = plain_inventory(self._data)
+        return self._made
+
+    def __getitem__(self, key: str) -> Any:
+        return self._inventory()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._inventory())
+
+    def __len__(self) -> int:
+        return len(self._inventory())
 
 
 def host_row(data: Mapping[str, Any]) -> HostRow | None:
