@@ -133,8 +133,8 @@ class Lanes:
         self._finished = 0
         self._refresh = 1
         self._now = 0.0
-        self._grown: set[str | None] = set()
-        """Hosts whose queues were added to since somebody asked for the next VM."""
+        self._grown: dict[str | None, None] = {}
+        """Hosts whose queues were added to since somebody asked for the next VM, in the same order every time."""
         known = self._estimates.known
         self._assumed = _UNKNOWN * sum(one.likely for one in known.values()) / len(known) if known else None
 
@@ -147,7 +147,7 @@ class Lanes:
         lane.queue.append(row)
         self._count(lane, row, 1)
         self._waiting += 1
-        self._grown.add(row.host_uuid)
+        self._grown[row.host_uuid] = None
 
     def take(self, now: float = 0.0) -> VmRow | None:
         """The next VM whose slots are all free, its slots taken; None where none may start now. `now`: of any one clock."""

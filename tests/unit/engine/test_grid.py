@@ -1,11 +1,16 @@
 """The order of work held against its limits, in virtual time with fixed seeds: every run of this gives the same ratios."""
 
+import os
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.grid import MUST, Case, play, play_case, summary
 
+ROOT = Path(__file__).parents[3]
 CASES = [
     ("uniform", "grouped", 500, 5),
     ("uniform", "random", 100, 5),
@@ -43,3 +48,21 @@ def test_a_slow_host_is_noticed_within_the_run() -> None:
         for history in ("none", "count")
     )
     assert learned < 0.9 * counted
+
+
+def test_the_same_every_time() -> None:
+    """A benchmark that can be repeated: hashes differ from process to process, and the order of work does not."""
+    script = (
+        "from benchmarks.grid import Case, play\nprint(play(Case('G', 1000, 'uniform', 'grouped', 100, 5, 'none'), 0).ratio)"
+    )
+    ratios = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            check=True,
+            capture_output=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(ratios) == 1
