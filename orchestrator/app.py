@@ -31,6 +31,7 @@ from orchestrator.engine.again import (
     without_ramps,
 )
 from orchestrator.engine.clock import Clock
+from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.prepare import Took, check_permission, new_run_id, node_facts, prepare
 from orchestrator.engine.preview import Preview, drift
 from orchestrator.engine.records import Prepared, opening, run_record
@@ -296,7 +297,7 @@ async def restore(
     *,
     journal: Journal,
     include_late: bool = False,
-    confirm: Callable[[Undo], Awaitable[bool]] | None = None,
+    confirm: Callable[[Undo, Forecast], Awaitable[bool]] | None = None,
     listeners: Callable[[str], Sequence[Listener]] = lambda run_id: (),
     started: Callable[[Run], None] = lambda run: None,
     say: Say = lambda level, text: None,
@@ -305,7 +306,7 @@ async def restore(
 
     VMs that somebody has had since are left, and named in the report; without one, `say` is told of them.
     `include_late`: also `failed` and `unknown` ones that are Stopped now. `settings` are those of `settings_for`.
-    `confirm` is shown what would be done. Raises as `resume`.
+    `confirm` is shown what would be done, and how long it takes. Raises as `resume`.
     """
     kept = journal.plan_file(run_record.id)
     plan_file = kept_plan(kept)
@@ -325,7 +326,8 @@ async def restore(
             for line in undo.named():
                 say("info", line)
             return None
-        if confirm is not None and not await confirm(undo):
+        plan = reversed_plan(plan_file.plan)
+        if confirm is not None and not await confirm(undo, undo.forecast(plan)):
             raise RefusedError("not confirmed: nothing was sent")
         clock = Clock()
         record = RunRecord(
@@ -343,7 +345,7 @@ async def restore(
             started_at=clock.wall(),
             warnings=tuple(undo.named()),
         )
-        opened = undo.opening(reversed_plan(plan_file.plan), record, kept)
+        opened = undo.opening(plan, record, kept)
         this = Run(
             opened, cloud, journal, owner=this_process(record.started_by), clock=clock, listeners=listeners(record.id)
         )

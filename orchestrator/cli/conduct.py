@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec
 
 import anyio
 import click
@@ -28,7 +28,7 @@ LEFT_EARLY = 130
 MANY = 100
 """More VMs than this ask for the plan's name: a yes is typed too easily."""
 
-T = TypeVar("T")
+P = ParamSpec("P")
 Started = Callable[[Run], None]
 Job = Callable[[Journal, Started], Awaitable[RunReport | None]]
 """The work itself; its report, or None where there was nothing to do."""
@@ -94,7 +94,7 @@ class Conductor:
         if not self._yes and not self.attended:
             raise UsageError(f"without a terminal nobody can confirm: add --yes once you have seen '{shown_by}'")
 
-    def asking(self, confirm: Callable[[T], Awaitable[bool]]) -> Callable[[T], Awaitable[bool]] | None:
+    def asking(self, confirm: Callable[P, Awaitable[bool]]) -> Callable[P, Awaitable[bool]] | None:
         """The question, None where it is answered already."""
         return None if self._yes else confirm
 

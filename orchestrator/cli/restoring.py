@@ -11,13 +11,16 @@ from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, con
 from orchestrator.cli.following import reach
 from orchestrator.cli.journals import reading
 from orchestrator.cli.options import connection_options, journal_option, who_asks
+from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.undo import Undo
+from orchestrator.engine.window import in_words
 from orchestrator.journal.interface import Journal
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import Verb
+from orchestrator.model.target import HostRow
 
-_MOST_NAMED = 20
+_MOST_NAMED, _MOST_HOSTS = 20, 10
 
 
 @click.command()
@@ -67,10 +70,10 @@ def _find(conductor: Conductor, name: str) -> RunRecord:
     return record
 
 
-def _confirm(record: RunRecord, who: str) -> Callable[[Undo], Awaitable[bool]]:
+def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitable[bool]]:
     """The question before a restore."""
 
-    async def confirm(undo: Undo) -> bool:
+    async def confirm(undo: Undo, forecast: Forecast) -> bool:
         to_start = len(undo.rows)
         click.echo(f"plan {one_line(record.plan)} at {record.endpoint}, stopped by run {record.id}")
         click.echo(f"  {to_start:>6} to start")
@@ -80,6 +83,10 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo], Awaitable[bool]]:
         if len(waves) > 1:
             for wave, count in waves.items():
                 click.echo(f"  wave {one_line(wave or '')}: {count} to start")
+        for line in _host_lines(undo):
+            click.echo(f"  {line}")
+        low, likely, high = (in_words(seconds) for seconds in (forecast.low, forecast.likely, forecast.high))
+        click.echo(f"  forecast: {low} to {high}, most likely {likely}; it rests on {forecast.rests_on}")
         lines = undo.named()
         for line in lines[:_MOST_NAMED]:
             click.echo(f"  {line}")
@@ -90,3 +97,28 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo], Awaitable[bool]]:
         return await ask_yes(f"Start {to_start} VMs at {record.endpoint}?", record.plan if to_start > MANY else None)
 
     return confirm
+
+
+def _host_lines(undo: Undo) -> list[str]:
+    """Where the VMs are started first: the hosts that may not take them, and those with the most."""
+    counts = Counter(row.host_uuid for row in undo.rows.values() if row.host_uuid is not None)
+    if not counts:
+        return []
+    lines = [f"{len(counts)} host{'s' * (len(counts) != 1)}, where the VMs came from"]
+    told = sorted(counts, key=lambda uuid: (_usable(undo.hosts.get(uuid)), -counts[uuid]))
+    for uuid in told[:_MOST_HOSTS]:
+        host = undo.hosts.get(uuid)
+        name = one_line(host.name or uuid) if host is not None else uuid
+        odd = "" if _usable(host) else f"; {_state(host)}, so that they may start elsewhere"
+        lines.append(f"  {name}: {counts[uuid]} VM{'s' * (counts[uuid] != 1)}{odd}")
+    if len(told) > _MOST_HOSTS:
+        lines.append(f"  and {len(told) - _MOST_HOSTS} more")
+    return lines
+
+
+def _usable(host: HostRow | None) -> bool:
+    return host is not None and (host.status, host.state) == ("Connected", "Enabled")
+
+
+def _state(host: HostRow | None) -> str:
+    return "not told by the node" if host is None else one_line(f"{host.status}, {host.state}")

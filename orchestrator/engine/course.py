@@ -1,5 +1,6 @@
 """How a run goes on after each outcome: what its waves, ramps and failure budgets say, as one list of orders. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,7 +9,7 @@ from typing import Literal
 from orchestrator.actions.rules import Rules, start_rules, stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
 from orchestrator.engine.estimates import QUICK_SECONDS, Estimates, Figures
-from orchestrator.engine.forecast import Outlook, Shape
+from orchestrator.engine.forecast import Forecast, Outlook, Shape
 from orchestrator.engine.schedule import SlotLimits
 from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves, ramp_steps
 from orchestrator.model.fault import NodeError
@@ -79,6 +80,16 @@ def outlook_of(plan: Plan, to_send: Mapping[str, int], estimates: Estimates, ver
         for name, wave in waves_of(plan).items()
     ]
     return Outlook(shapes, slot_limits(plan.limits), plan.limits.requests_per_second, estimates)
+
+
+def forecast_of(
+    plan: Plan, waiting: Sequence[tuple[VmRow, str]], known: Mapping[str, Figures], verb: Verb = Verb.STOP
+) -> Forecast:
+    """Of a run that begins now with these VMs, each in its wave."""
+    outlook = outlook_of(plan, Counter(wave for _, wave in waiting), estimates_of(plan, known, verb), verb)
+    for row, wave in waiting:
+        outlook.waits(row, wave)
+    return outlook.forecast(0.0)
 
 
 class Course:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.engine.admit import Kind, Verdict
-from orchestrator.engine.course import estimates_of, outlook_of, rules_of, waves_of
+from orchestrator.engine.course import forecast_of, rules_of, waves_of
 from orchestrator.engine.estimates import Figures
 from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.resolve import Resolution
@@ -181,10 +181,7 @@ def _forecast(plan: Plan, verdicts: Sequence[Verdict], known: Mapping[str, Figur
         for verdict in verdicts
         if verdict.kind is Kind.OK and verdict.target.seen is not None and verdict.wave in waves_of(plan)
     ]
-    outlook = outlook_of(plan, Counter(wave for _, wave in waiting), estimates_of(plan, known))
-    for row, wave in waiting:
-        outlook.waits(row, wave)
-    return outlook.forecast(0.0)
+    return forecast_of(plan, waiting, known)
 
 
 def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> list[str]:

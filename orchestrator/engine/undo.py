@@ -6,8 +6,9 @@ from typing import Any
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.engine.again import is_unfinished
-from orchestrator.engine.course import WAVE
+from orchestrator.engine.course import WAVE, forecast_of
 from orchestrator.engine.estimates import Figures, known_figures
+from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.prepare import Took
 from orchestrator.engine.records import Opening
 from orchestrator.errors import NodeUnreachableError, RefusedError
@@ -16,7 +17,7 @@ from orchestrator.model.outcome import STOPPED, Outcome, Reason
 from orchestrator.model.report import Evidence, RunRecord, VmRecord
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import End, Verb, end_of
-from orchestrator.model.target import Seen, VmRow
+from orchestrator.model.target import HostRow, Seen, VmRow
 from orchestrator.plan.model import Plan
 
 _LATE = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
@@ -29,7 +30,8 @@ class Undo:
     """Everything about a restore but the restore. All lists are in the order in which VMs are started.
 
     `records`: every VM that was stopped, with an outcome where nothing is sent to it. `rows`: those to be started, on the
-    host that each came from. `late`: `failed` or `unknown`, Stopped now, and not to be started.
+    host that each came from. `late`: `failed` or `unknown`, Stopped now, and not to be started. `hosts`: those of `rows`,
+    as far as the node tells them.
     """
 
     records: Sequence[VmRecord]
@@ -37,6 +39,7 @@ class Undo:
     late: Sequence[VmRecord]
     facts: NodeFacts
     known: Mapping[str, Figures]
+    hosts: Mapping[str, HostRow]
 
     def left(self) -> Iterator[VmRecord]:
         """Those that somebody has had since, or that are gone."""
@@ -47,6 +50,15 @@ class Undo:
         lines = [f"left: {_label(vm)}: {vm.evidence.text if vm.evidence else ''}" for vm in self.left()]
         words = "Stopped now; --include-late starts it too"
         return lines + [f"not started: {_label(vm)} was {vm.outcome} in the run, and is {words}" for vm in self.late]
+
+    def forecast(self, plan: Plan) -> Forecast:
+        """How long it takes from now; `plan` is the reversed one."""
+        return forecast_of(
+            plan,
+            [(self.rows[vm.uuid], vm.wave or WAVE) for vm in self.records if vm.uuid in self.rows],
+            self.known,
+            Verb.START,
+        )
 
     def opening(self, plan: Plan, run: RunRecord, plan_file: Mapping[str, Any]) -> Opening:
         """What the run begins with; `plan` is the reversed one, `plan_file` what the journal keeps of it."""
@@ -101,7 +113,15 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         if record.outcome is None and now is not None:
             rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
     known = {uuid: known_figures(seconds) for uuid, seconds in took(list(rows)).items()}
-    return Undo(records, rows, late, facts, known)
+    return Undo(records, rows, late, facts, known, await _hosts(cloud, rows))
+
+
+async def _hosts(cloud: Cloud, rows: Mapping[str, VmRow]) -> Mapping[str, HostRow]:
+    """For a person's eyes alone, so that a node which does not tell them ends nothing."""
+    try:
+        return await cloud.hosts(sorted({row.host_uuid for row in rows.values() if row.host_uuid is not None}))
+    except (NodeAwayError, QueryRefusedError):
+        return {}
 
 
 def _label(vm: VmRecord) -> str:

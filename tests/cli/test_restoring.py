@@ -41,10 +41,16 @@ def test_the_question(cli: Cli, node: Node) -> None:
     assert cli("run", cli.plan(), "--yes").code == 0
     gone = node.ask(lambda: node.sim.vm("app-2").uuid)
     node.ask(lambda: node.sim.act(gone, "destroy"))
+    origin = {vm["host_uuid"] for vm in cli.report()["vms"] if vm["uuid"] != gone}
+    hosts, away = len(origin), sorted(origin)[0]
+    node.ask(lambda: node.sim.disconnect_host(away))
     terminal = Terminal(cli, "restore", "last")
     wait_until(lambda: "Type yes" in terminal.seen, "the question")
     for words in (
         "       2 to start",
+        " hosts, where the VMs came from" if hosts > 1 else "1 host, where the VMs came from",
+        "; Disconnected, Enabled, so that they may start elsewhere",
+        "  forecast: 0 s to ",
         f"left: app-2 ({gone}): it is gone since it was stopped",
         f"node {node.endpoint}, ZStack 5.2.1, as account admin",
         f"Start 2 VMs at {node.endpoint}?",
