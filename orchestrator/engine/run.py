@@ -32,7 +32,7 @@ from orchestrator.journal.interface import Journal, JournalWriteError, LockLostE
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import GOOD, AttemptType, Outcome, Reason
+from orchestrator.model.outcome import GOOD, AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.report import EndedBy, Evidence, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
@@ -414,9 +414,11 @@ class Run:
             if record.outcome is Outcome.NOT_REACHED and self._halt:
                 self._withheld.append(record)  # as what waits: whoever leaves at once leaves it to be carried on
                 return
-            # How quick a power cut was says nothing of the shutdown that another plan asks for.
-            cold = means.rules.type is AttemptType.COLD
-            await self._ledger.settle(record, took_seconds=None if cold else seconds)
+            # How quick a power cut was, planned or at the window's end, says nothing of a shutdown's length.
+            cut = means.rules.type is AttemptType.COLD or any(
+                attempt.reason is AttemptReason.WINDOW for attempt in record.attempts
+            )
+            await self._ledger.settle(record, took_seconds=None if cut else seconds)
             if self._ledger.error is None:
                 await self._obey(self._course.ended(record))
         except JournalWriteError as error:

@@ -161,6 +161,8 @@ def test_at_end_cold() -> None:
     assert all(40.0 <= at < 45.0 for at in trial.sent_at[3:])
     assert [(stop.scope, stop.count) for stop in report.run.stops] == [("VMs in flight, cold", 2)]
     assert report.run.exit_code == 0
+    took = trial.journal.took("stop", [vm.uuid for vm in report.vms])
+    assert list(took) == [report.vms[1].uuid], "a cold stop at the window's end says nothing of what a VM takes"
 
 
 def test_at_end_abandon() -> None:
