@@ -119,9 +119,11 @@ class Conductor:
             if self._begun is None:
                 raise
             drop(sys.stdout)  # what is left in it may be what nobody takes
-            what = "it is over and in the journal" if self._over else "what it sent is in the journal"
-            then = f"report {self._begun}' shows it" if self._over else f"resume {self._begun}' carries it on"
-            self.say("error", f"interrupted while run {self._begun} was told: {what}, 'orchestrator {then}")
+            run = self._begun
+            if self._over:
+                self.say("error", f"interrupted: run {run} is over and in the journal, 'orchestrator report {run}' shows it")
+            else:
+                self.say("error", f"interrupted: what run {run} sent is in the journal, 'orchestrator resume {run}' goes on")
             return LEFT_EARLY
         except OrchestratorError as error:
             if self._log_format != "json":

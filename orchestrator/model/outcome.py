@@ -35,7 +35,7 @@ _SENTENCES = {
     Outcome.CAME_BACK: "It was stopped and runs again.",
     Outcome.FAILED: "Not stopped; it was last read running or in a state that is not Stopped.",
     Outcome.UNKNOWN: "Something was sent and nobody can say whether it runs.",
-    Outcome.SKIPPED: "Left alone: by the plan, for its state, or for somebody; its reason says which.",
+    Outcome.SKIPPED: "Left alone, because of the plan, its state or a person; its reason says which.",
     Outcome.NOT_FOUND: "The node does not know it, or it was destroyed during the run.",
     Outcome.NOT_REACHED: "Its turn never came; nothing was sent.",
 }

@@ -108,5 +108,5 @@ def test_while_the_report_is_told(cli: Cli, node: Node, number: signal.Signals) 
     assert node.stops == 3
     run_id = cli.report()["run"]["id"]
     said = err.read_text("utf-8")
-    assert f"run {run_id} was told: it is over and in the journal, 'orchestrator report {run_id}' shows it" in said
+    assert f"interrupted: run {run_id} is over and in the journal, 'orchestrator report {run_id}' shows it" in said
     assert "nothing was sent" not in said
