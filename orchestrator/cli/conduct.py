@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
 import anyio
@@ -21,6 +22,7 @@ from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
 from orchestrator.model.safe import one_line, visible
 from orchestrator.observe.logs import log_listener
+from orchestrator.observe.metrics import Metrics, to_file
 from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
 
@@ -41,12 +43,18 @@ _OPTIONS: tuple[Decorator, ...] = (
         type=click.Choice(["console", "json"]),
         help="Every event as a log line instead of progress.",
     ),
+    click.option(
+        "--metrics",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Keep the run's metrics in this file, in Prometheus' text format.",
+    ),
     click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR]."),
 )
 
 
 def conduct_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--yes, --quiet, --log-format, --no-color."""
+    """--yes, --quiet, --log-format, --metrics, --no-color."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -70,8 +78,18 @@ class Conductor:
     """One command that works on VMs, from its options to its exit code."""
 
     def __init__(
-        self, *, yes: bool, quiet: bool, log_format: Literal["console", "json"] | None, no_color: bool, journal: str | None
+        self,
+        *,
+        yes: bool,
+        quiet: bool,
+        log_format: Literal["console", "json"] | None,
+        metrics: Path | None,
+        no_color: bool,
+        journal: str | None,
     ) -> None:
+        if metrics is not None and not (metrics.parent.is_dir() and os.access(metrics.parent, os.W_OK)):
+            raise UsageError(f"--metrics {metrics}: its folder cannot be written to; name a file in one that can")
+        self._metrics = metrics
         self.attended = interactive()
         self.say = voice(log_format)
         self._yes = yes
@@ -101,12 +119,13 @@ class Conductor:
     def listeners(self, run_id: str) -> Sequence[Listener]:
         """Who listens to the run's events; asked for when a run begins."""
         self._begun = run_id
+        listeners = [] if self._metrics is None else [unbreakable(Metrics(to_file(self._metrics), run_id))]
         if self._quiet:
-            return ()
+            return listeners
         if self._log_format is not None:
-            return (unbreakable(log_listener(sys.stderr, self._log_format, color=self._color, run_id=run_id)),)
+            return [*listeners, unbreakable(log_listener(sys.stderr, self._log_format, color=self._color, run_id=run_id))]
         self.tell_run(run_id)
-        return (unbreakable(Progress(lambda line: click.echo(line, err=True))),)
+        return [*listeners, unbreakable(Progress(lambda line: click.echo(line, err=True)))]
 
     def conduct(self, prepare: Callable[[], Job], *, nothing: str = "") -> int:
         """Do the job that `prepare` makes, write its reports, and return the exit code.

@@ -14,12 +14,14 @@ VM_CHUNK = 100
 class NodeAwayError(Exception):
     """The node cannot be reached, is not ready, or refuses the login in mid-run; nothing is known of any VM by this.
 
-    `detail` is one clear clause. Raised by every read; never by `send`, whose doubt is `Lost`.
+    `detail` is one clear clause; `busy`: it is there, and says that we ask too much. Raised by every read; never by
+    `send`, whose doubt is `Lost`.
     """
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, busy: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.busy = busy
 
 
 class QueryRefusedError(Exception):
@@ -48,8 +50,24 @@ class HaLevels:
     unreadable: str | None = None
 
 
+class Heard(Protocol):
+    """Who is told of each answer of the node, or of its failure to come."""
+
+    def __call__(self, kind: str, size: int, seconds: float, *, too_many: bool) -> None:
+        """`kind`: what was asked, in a few words. `size`: bytes. `seconds`: it took. `too_many`: the node said 429."""
+        ...
+
+
 class Cloud(Protocol):
     """A management node, or something that behaves as one."""
+
+    def heed(self, heard: Heard | None) -> None:
+        """Tell `heard` of each answer from now on; None tells nobody."""
+        ...
+
+    def pace(self, requests_per_second: float) -> None:
+        """Ask for no more than this from now on."""
+        ...
 
     async def facts(self) -> NodeFacts:
         """Version, clock and zone. Raises NodeAwayError."""

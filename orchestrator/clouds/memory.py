@@ -6,7 +6,7 @@ from typing import Any
 
 import anyio
 
-from orchestrator.clouds.interface import HaLevels, NodeAwayError, NodeFacts
+from orchestrator.clouds.interface import HaLevels, Heard, NodeAwayError, NodeFacts
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
@@ -66,6 +66,16 @@ class MemoryCloud:
         self.epoch: float | None = None
         """The node's clock at the loop's zero: each change of a VM is its `last_op` then; None leaves that as it is."""
         self._jobs: dict[str, _Job] = {}
+        self.heard: Heard | None = None
+        self.paces: list[float] = []
+
+    def heed(self, heard: Heard | None) -> None:
+        """Kept; a test calls it with what it likes."""
+        self.heard = heard
+
+    def pace(self, requests_per_second: float) -> None:
+        """Kept; nothing here is slow."""
+        self.paces.append(requests_per_second)
 
     async def facts(self) -> NodeFacts:
         """A node whose clock is ours."""

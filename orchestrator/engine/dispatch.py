@@ -1,5 +1,6 @@
 """One dispatcher over the queues of all waves: a VM starts when its wave lets it and every slot it counts on is free."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -61,6 +62,9 @@ class Dispatcher:
         self._halt = halt
         self.paused = False
         """An operator wants a pause: nobody starts; what is in flight goes on."""
+        self.flying = 0
+        """VMs in flight."""
+        self._most: float = math.inf
         self._changed = anyio.Event()
         self._movers: list[_Mover] = []
 
@@ -71,6 +75,7 @@ class Dispatcher:
         """
         for wave, going in under_way:
             queue = self._queues[wave]
+            self.flying += 1
             start(Place(queue, going, going.host_uuid, queue.lanes.carry_on(going, anyio.current_time())))
         while True:
             if self._halt:
@@ -94,8 +99,14 @@ class Dispatcher:
         """Something changed that the dispatcher should know: a slot, a wave, or the halt."""
         self._changed.set()
 
+    def hold_to(self, most: int) -> None:
+        """Nobody starts while as many as this are in flight, whatever slots are free."""
+        self._most = most
+        self.wake()
+
     def release(self, place: Place, *, telling: bool) -> None:
         """A VM has its outcome: its slots are free. `telling`: for how long it held them says how long others take."""
+        self.flying -= 1
         place.queue.slots.count(-1)
         if place.placed:
             place.queue.slots.take_place(place.row, -1)
@@ -119,8 +130,12 @@ class Dispatcher:
 
     def _start_one(self, queue: Queue, start: Callable[[Place], None]) -> bool:
         now = anyio.current_time()
-        if self._halt or self.paused or not self._gate.allowance(queue.wave) or (row := queue.lanes.take(now)) is None:
+        if self._halt or self.paused or self.flying >= self._most or not self._gate.allowance(queue.wave):
             return False
+        row = queue.lanes.take(now)
+        if row is None:
+            return False
+        self.flying += 1
         self._gate.let_through(row.uuid)
         start(Place(queue, row, row.host_uuid, now))
         return True

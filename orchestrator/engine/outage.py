@@ -27,6 +27,7 @@ class Outage:
         self._tell = tell
         self._gone = gone
         self._since: float | None = None
+        self._told = False
         self.over = False
 
     async def call(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -41,6 +42,8 @@ class Outage:
                 now = anyio.current_time()
                 if self._since is None:
                     self._since = now
+                if not self._told and not error.busy:  # of a node that is only busy the brake tells
+                    self._told = True
                     self._tell("node.away", error.detail)
                 if now - self._since >= self._limit:
                     if not self.over:
@@ -51,7 +54,8 @@ class Outage:
                 await anyio.sleep(min(left, 5.0 * self._scale, 0.5 * self._scale * 2 ** min(tries, 8)))
                 tries += 1
             else:
-                if self._since is not None:
-                    self._since = None
+                self._since = None
+                if self._told:
+                    self._told = False
                     self._tell("node.back", "")
                 return answer

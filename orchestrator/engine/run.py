@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import Rules, stop_rules
 from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
+from orchestrator.engine.braking import Braking
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
@@ -203,7 +204,11 @@ class Run:
             else:
                 self._queues[wave].lanes.add(row)
         self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
-        counts = {"targets": len(records), f"to_{self._verb}": len(opening.rows)}
+        limits = self._plan.limits
+        counts = {
+            "targets": len(records), f"to_{self._verb}": len(opening.rows),
+            "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
+        }  # fmt: skip
         if opening.plan_file is not None:
             await self._journal.begin(self._record, opening.records, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
@@ -252,8 +257,9 @@ class Run:
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
     async def _stop_all(self, tasks: TaskGroup, reader: Reader) -> None:
         scale = self._rules.scale
-        pace = self._plan.limits.requests_per_second
-        watcher = Watcher(self._cloud, self._outage, tasks, self._clock, scale=scale, requests_per_second=pace)
+        braking = Braking(self._plan.limits, self._cloud, self._dispatcher, self._clock, scale=scale, tell=self._tell)
+        braking.begin()
+        watcher = Watcher(self._cloud, self._outage, tasks, self._clock, scale=scale, rate=braking.rate)
         tasks.start_soon(watcher.work)
         means = {
             name: Means(

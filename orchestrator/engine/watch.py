@@ -7,7 +7,7 @@ never becomes Stopping, and an unknown one may be somebody else's doing.
 """
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -22,7 +22,7 @@ from orchestrator.model.target import JobMissing, JobRunning
 
 _TICK_SECONDS, _LEAST_TICK = 1.0, 0.05
 _TICK_SHARE = 0.25
-"""At most this part of the plan's requests goes into the bulk query, or new stops would wait for it."""
+"""At most this part of the allowed requests goes into the bulk query, or new stops would wait for it."""
 _LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
 """Seconds between looks of the safety net: while the VM's state does not move, and while its own job is at work."""
 _AT_WORK = frozenset({"Stopping", "Starting"})
@@ -50,10 +50,12 @@ class _Followed:
 
 
 class Watcher:
-    """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node)."""
+    """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node); `rate` says how many
+    requests a second are allowed now.
+    """
 
     def __init__(
-        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, clock: Clock, *, scale: float, requests_per_second: float
+        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, clock: Clock, *, scale: float, rate: Callable[[], float]
     ) -> None:
         self._clock = clock
         self._cloud = cloud
@@ -61,7 +63,7 @@ class Watcher:
         self._tasks = tasks
         self._scale = scale
         self._tick = max(_LEAST_TICK, _TICK_SECONDS * scale)
-        self._share = requests_per_second * _TICK_SHARE
+        self._rate = rate
         self._followed: dict[str, _Followed] = {}
         self._someone = anyio.Event()
         self._asking = False
@@ -92,7 +94,7 @@ class Watcher:
             if not self._followed:
                 self._someone = anyio.Event()
                 await self._someone.wait()
-            await anyio.sleep(max(self._tick, -(-len(self._followed) // VM_CHUNK) / self._share))
+            await anyio.sleep(max(self._tick, -(-len(self._followed) // VM_CHUNK) / (self._rate() * _TICK_SHARE)))
             if not self._asking and self._followed:
                 self._asking = True
                 self._tasks.start_soon(self._ask)

@@ -33,7 +33,7 @@ def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: boo
     return listen
 
 
-_STOPS = ("budget.crossed", "node.away", "run.halted", "run.verification_failed")
+_STOPS = ("brake.lowered", "budget.crossed", "node.away", "run.halted", "run.verification_failed")
 _WARN = frozenset((*_STOPS, "window.closed", "window.crossed", "window.ended"))
 
 

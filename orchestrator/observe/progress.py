@@ -30,6 +30,8 @@ class Progress:
         self._in_flight: set[str] = set()
         self._last = 0.0
         self._carried_on = False
+        self._braked: float | None = None
+        """Requests a second while the brake is on."""
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -59,6 +61,15 @@ class Progress:
                     f"nothing more is sent ({data['reason']}); jobs that go on at the node: {data['jobs']}, "
                     f"watched to their end; Ctrl-C {'again' if data['reason'] == 'operator' else 'twice'} leaves at once"
                 )
+            case "brake.lowered" if self._braked is None:
+                self._braked = data["requests_per_second"]
+                limits = f"{self._braked:.3g} requests a second and {data['in_flight']} VMs in flight"
+                self._write(f"slower for the node's sake ({one_line(data['why'])}): for now at most {limits}")
+            case "brake.lowered" | "brake.raised":
+                self._braked = data["requests_per_second"]
+            case "brake.released":
+                self._braked = None
+                self._write("the node answers as usual again: the plan's own limits are back")
             case "wave.opened":
                 if data["wave"] != _ONLY_WAVE:
                     self._write(f"wave {one_line(data['wave'])} is open")
@@ -112,4 +123,5 @@ class Progress:
         self._last = at
         done = len(self._of)
         parts = ", ".join(f"{count} {word}" for word, count in sorted(self._counts.items()) if count)
-        self._write(f"{done}/{self._targets} done, {len(self._in_flight)} in flight{': ' + parts if parts else ''}")
+        braked = "" if self._braked is None else f", braked to {self._braked:.3g} requests a second"
+        self._write(f"{done}/{self._targets} done, {len(self._in_flight)} in flight{braked}{': ' + parts if parts else ''}")

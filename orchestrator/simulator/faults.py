@@ -15,6 +15,7 @@ WireKind = Literal[
     "drop_after",
     "close_after_headers",
     "slow",
+    "overloaded",
     "truncated",
     "html",
     "empty",
@@ -30,6 +31,7 @@ TimedKind = Literal["restart", "expire_sessions", "host_disconnect", "host_recon
 WIRE = frozenset(WireKind.__args__)  # type: ignore[attr-defined]
 JOB = frozenset(JobKind.__args__)  # type: ignore[attr-defined]
 TIMED = frozenset(TimedKind.__args__)  # type: ignore[attr-defined]
+DELAYS = frozenset({"slow", "overloaded"})
 ANSWERED_INSTEAD = frozenset({"html", "empty", "text", "too_many_requests", "error_500", "verdict", "garbage"})
 
 RequestKind = Literal["stop", "start", "put", "poll", "query", "login", "any"]
@@ -40,7 +42,7 @@ class Fault(BaseModel):
     """One fault and which requests, jobs or moments it strikes. Everything that is set must hold.
 
     Counting (`skip`, `every`, `first`) is over the requests that the selectors let through. `seconds` are real for what
-    happens on the client's socket (`slow`, `trickle`), simulated for the rest.
+    happens on the client's socket (`slow`, `overloaded`, `trickle`), simulated for the rest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,9 @@ class Fault(BaseModel):
     """How long: the delay, the downtime, the gap between trickled bytes, a slow start; for result_gone the age."""
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     """HTTP status of html (default 200), text and empty (default 200)."""
+    per_second: Annotated[float, Field(gt=0)] = 20.0
+    """How many requests an overloaded node answers in a real second, one after the other. One that would wait longer than
+    `seconds` is answered 429 at once."""
     handled: bool = False
     """Whether the request is carried out before the wrong answer is given instead of the right one."""
     act: VmAct = "stop"

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from orchestrator.simulator.calls import Answer, Call, html
 from orchestrator.simulator.failures import RefusedError
-from orchestrator.simulator.faults import ANSWERED_INSTEAD, WIRE, Fault
+from orchestrator.simulator.faults import ANSWERED_INSTEAD, DELAYS, WIRE, Fault
 from orchestrator.simulator.mishaps import break_off, cut, instead
 from orchestrator.simulator.record import Request
 from orchestrator.simulator.routes import Route
@@ -34,6 +34,8 @@ class Front:
         self.world = world
         self.server = server
         self._recent: dict[str, deque[float]] = {}
+        self._served: dict[Fault, float] = {}
+        """When an overloaded node is through with all that it has taken."""
 
     def application(self) -> web.Application:
         """An aiohttp application with this front end behind every path."""
@@ -96,7 +98,9 @@ class Front:
         for fault in faults:
             if fault.kind == "slow":
                 await asyncio.sleep(fault.seconds)
-        spoiler = next((fault for fault in faults if fault.kind != "slow"), None)
+            elif fault.kind == "overloaded" and not await self._queued(fault):
+                return Answer(429, b"Rate limit exceeded")
+        spoiler = next((fault for fault in faults if fault.kind not in DELAYS), None)
         if spoiler is not None and spoiler.kind == "drop_before":
             cut(request)
             return None
@@ -124,6 +128,16 @@ class Front:
             return await self.server.answer(call, route)
         except RefusedError as error:
             return Answer(error.status, error.text.encode())
+
+    async def _queued(self, fault: Fault) -> bool:
+        """Wait in the line of an overloaded node; False where that is too long."""
+        now = self.world.clock.monotonic()
+        served = max(self._served.get(fault, now), now) + 1 / fault.per_second
+        if served - now > fault.seconds:
+            return False
+        self._served[fault] = served
+        await asyncio.sleep(served - now)
+        return True
 
     def _too_many(self, address: str) -> bool:
         limit = self.world.node.rate_limit

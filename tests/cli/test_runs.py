@@ -33,6 +33,22 @@ def test_a_good_run_is_zero(cli: Cli, node: Node) -> None:
     assert stat.S_IMODE((cli.folder / "journal.sqlite").stat().st_mode) == 0o600
 
 
+def test_metrics_are_kept_in_a_file(cli: Cli, node: Node) -> None:
+    """`--metrics` leaves the run's last counts, beside nothing else; a folder that is not there refuses before the run."""
+    (cli.folder / "metrics").mkdir()
+    done = cli("run", cli.plan(), "--yes", "--quiet", "--metrics", "metrics/run.prom")
+    assert done.code == 0, done
+    [path] = (cli.folder / "metrics").iterdir()
+    text = path.read_text("utf-8")
+    run_id = cli.report()["run"]["id"]
+    for line in (f'run_vms{{run="{run_id}",outcome="stopped_clean"}} 3', f'run_finished{{run="{run_id}"}} 1'):
+        assert f"orchestrator_{line}\n" in text
+    assert f'orchestrator_run_limit_requests_per_second{{run="{run_id}"}} 500\n' in text
+    stops = node.stops
+    refused(cli("run", cli.plan(), "--yes", "--metrics", "nowhere/run.prom"), 2, "nowhere/run.prom", "folder")
+    assert node.stops == stops
+
+
 def test_a_run_with_a_target_that_does_not_exist_is_one(cli: Cli, node: Node) -> None:
     """not_found among the targets: the run finishes, and answers 1."""
     done = cli("run", cli.plan(targets={"uuids": [GONE], "where": [["name=app-1"]]}, report={"formats": []}), "--yes")

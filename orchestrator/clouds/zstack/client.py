@@ -22,7 +22,7 @@ from orchestrator.clouds.zstack.auth import (
     zone_from,
 )
 from orchestrator.clouds.zstack.errors import node_error, session_gone
-from orchestrator.clouds.zstack.http import Answer, ExchangeError, Http, patiently
+from orchestrator.clouds.zstack.http import TOO_MANY, Answer, ExchangeError, Http, patiently
 from orchestrator.clouds.zstack.wire import VmInventory
 from orchestrator.errors import LoginError, NodeUnreachableError, UsageError, ZStackError
 from orchestrator.model.fault import NodeError, own_error
@@ -46,7 +46,6 @@ from orchestrator.settings import ConnectionSettings
 KEEPALIVE = timedelta(minutes=30)
 """A session lives 7200 s from its last authenticated call; job polls do not count (zstack-rest.md 8)."""
 _UNSENT = "http.unsent"
-_TOO_MANY = 429
 _SAYS_200, _MOST_ODD = "http.200", 10
 """A job that says 200 without an inventory as often as this in a row (a dry run does) will not say more."""
 _FIRST_LOOK, _LONGEST_LOOK = 0.5, 3.0
@@ -234,7 +233,7 @@ class ZStackClient:
                 match await self.send(request):
                     case Accepted():
                         return None
-                    case Refused(error=error, status=status) if status != _TOO_MANY:
+                    case Refused(error=error, status=status) if status != TOO_MANY:
                         return error
                     case Refused(error=error):
                         pass

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import anyio
 
-from orchestrator.clouds.interface import VM_CHUNK, HaLevels, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, HaLevels, Heard, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.clouds.zstack import query
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.errors import has_chain, node_error, not_ready, session_gone
-from orchestrator.clouds.zstack.http import PAUSES, ExchangeError
+from orchestrator.clouds.zstack.http import PAUSES, TOO_MANY, ExchangeError
 from orchestrator.clouds.zstack.wire import text_or_none
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
@@ -45,6 +45,14 @@ class ZStackCloud:
 
     def __init__(self, client: ZStackClient) -> None:
         self._client = client
+
+    def heed(self, heard: Heard | None) -> None:
+        """Tell it of each answer from now on."""
+        self._client.http.heard = heard
+
+    def pace(self, requests_per_second: float) -> None:
+        """Ask for no more than this from now on."""
+        self._client.http.pace(requests_per_second)
 
     async def facts(self) -> NodeFacts:
         """Version, clock and zone. Raises NodeUnreachableError, LoginError."""
@@ -231,7 +239,8 @@ class ZStackCloud:
             raise QueryRefusedError(f"the answer is no list of rows ({' '.join(answer.text().split())[:200]!r})")
         if answer.status == 400 or (answer.status == 503 and has_chain(answer) and not not_ready(refusal)):
             raise QueryRefusedError(refusal.sentence())
-        raise NodeAwayError(f"it answers {answer.status} with no list ({' '.join(refusal.sentence().split())[:200]})")
+        words = f"it answers {answer.status} with no list ({' '.join(refusal.sentence().split())[:200]})"
+        raise NodeAwayError(words, busy=answer.status == TOO_MANY)
 
     def _see_all(self, rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
         """Every row or none: a VM is gone only where a whole answer leaves it out."""

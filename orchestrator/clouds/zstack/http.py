@@ -6,8 +6,10 @@ unseen, so a middleware turns that error into `ExchangeError` before aiohttp's o
 
 import contextlib
 import json
+import math
 import re
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +19,18 @@ import anyio
 from pydantic_core import from_json
 from yarl import URL
 
+from orchestrator.clouds.interface import Heard
+
 MAX_BODY = 64 * 1024 * 1024
 """Bytes of an answer we are ready to hold: a page of 1000 whole VMs is about 5 MB."""
 CONNECTIONS = 50
 """Sockets; many more only slow a client down, and VMs in flight need none of their own."""
 _KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end closes an idle connection
 _CONNECT_SECONDS = 10.0
-_TOO_MANY = 429
+TOO_MANY = 429
 _OK, _REDIRECTS = 200, range(300, 400)
+_KIND = len("/v1/api-jobs")
+"""So much of a path tells its kind."""
 _REMOVED = b"(removed)"
 _SHORTEST_SECRET, _MOST_SIGNATURES = 16, 10_000
 _SIGNATURE = re.compile(rb"([A-Za-z0-9+/]{27})(?:=|\\\\u003[dD]|%3[dD])")
@@ -118,32 +124,55 @@ class Secrets:
         return self.removed(text.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
+class _Waiter:
+    """One that waits for its turn. `news`: it is the first now, or the limit has changed."""
+
+    __slots__ = ("news",)
+
+    def __init__(self) -> None:
+        self.news = anyio.Event()
+
+
 class Pace:
     """At most so many requests a second, evenly. What tells the truth of jobs in flight goes before new stops."""
 
     def __init__(self, per_second: float | None) -> None:
         self._gap = 0.0 if not per_second else 1.0 / per_second
         self._next = 0.0
-        self._urgent = 0
+        self._urgent, self._other = deque[_Waiter](), deque[_Waiter]()
+
+    def change(self, per_second: float | None) -> None:
+        """Another limit from now on, also for those that wait; None is no limit."""
+        self._gap = 0.0 if not per_second else 1.0 / per_second
+        self._next = min(self._next, anyio.current_time() + self._gap)
+        for waiter in (*self._urgent, *self._other) if not self._gap else self._first():
+            waiter.news.set()
 
     async def turn(self, *, urgent: bool) -> None:
         """Return when the next request may leave. Not urgent ones wait until no urgent one does."""
-        while self._gap:
-            now = anyio.current_time()
-            if urgent:
-                at = max(now, self._next)
-                self._next = at + self._gap
-                if at > now:
-                    self._urgent += 1
-                    try:
-                        await anyio.sleep(at - now)
-                    finally:
-                        self._urgent -= 1
-                return
-            if self._next <= now and not self._urgent:
-                self._next = now + self._gap
-                return
-            await anyio.sleep(max(self._next - now, self._gap))
+        if not self._gap:
+            return
+        now = anyio.current_time()
+        if now >= self._next and not self._first():
+            self._next = now + self._gap
+            return
+        waiter, line = _Waiter(), self._urgent if urgent else self._other
+        line.append(waiter)
+        try:
+            while self._gap and not ((first := waiter in self._first()) and now >= self._next):
+                waiter.news = anyio.Event()
+                with anyio.move_on_after(self._next - now if first else math.inf):
+                    await waiter.news.wait()
+                now = anyio.current_time()
+            self._next += self._gap  # and not from now: who came late to its turn makes nobody else later
+        finally:
+            line.remove(waiter)
+            for following in self._first():
+                following.news.set()
+
+    def _first(self) -> "tuple[()] | tuple[_Waiter]":
+        """Whose turn is next, where anybody waits."""
+        return (self._urgent[0],) if self._urgent else (self._other[0],) if self._other else ()
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -158,7 +187,7 @@ async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
             if not error.sent:
                 raise
         else:
-            if answer.status != _TOO_MANY:
+            if answer.status != TOO_MANY:
                 return answer
         await anyio.sleep(pause)
     return await ask()
@@ -188,13 +217,15 @@ class Http:
         self.base = base
         self._tls = tls
         self._pace = Pace(requests_per_second)
+        self.heard: Heard | None = None
+        """Who is told of each answer; None is nobody."""
         self._session: aiohttp.ClientSession | None = None
         self._secrets = Secrets()
         self._sockets = anyio.Semaphore(CONNECTIONS)
 
     def pace(self, requests_per_second: float | None) -> None:
         """Change the limit of requests a second from now on."""
-        self._pace = Pace(requests_per_second)
+        self._pace.change(requests_per_second)
 
     def hide(self, secret: str) -> None:
         """What the node repeats of this from now on is not let in."""
@@ -242,6 +273,7 @@ class Http:
         url = URL(f"{self.base}{path}{'?' + query if query else ''}", encoded=True)
         data = None if body is None else json.dumps(body).encode("ascii")
         sent_headers = dict(headers or {})
+        began, status, size = math.inf, 0, 0
         self._secrets.add_header(sent_headers.get("Authorization", ""))
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
@@ -250,11 +282,13 @@ class Http:
             async with self._sockets:  # waited for here and not in aiohttp's pool, where `leaving` could not be asked
                 if leaving is not None and not leaving():
                     raise ExchangeError("held back before it left", sent=False)
+                began = anyio.current_time()
                 with anyio.fail_after(patience_seconds):
                     async with self._session.request(
                         method, url, data=data, headers=sent_headers, allow_redirects=False
                     ) as response:
                         body = await _whole_body(response)
+                        status, size = response.status, len(body)
                         told = opens_session and response.status == _OK
                         answer = Answer(response.status, body if told else self._secrets.removed(body))
             if answer.status in _REDIRECTS:
@@ -267,6 +301,9 @@ class Http:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             words = self._secrets.removed_from(_words(error))
             raise ExchangeError(f"the answer broke off ({words})", sent=True) from None
+        finally:
+            if self.heard is not None and (took := anyio.current_time() - began) >= 0:
+                self.heard(f"{method} {path[:_KIND]}", size, took, too_many=status == TOO_MANY)
 
 
 def _words(error: BaseException) -> str:

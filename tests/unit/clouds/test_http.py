@@ -353,6 +353,50 @@ async def test_the_pace_spaces_requests_evenly() -> None:
             assert at_least <= time.monotonic() - started <= at_most
 
 
+async def test_another_pace_holds_for_those_that_wait_already() -> None:
+    """Ten that would wait for a hundred seconds leave at once where the limit is raised, and where it is lifted."""
+    for new in (1000.0, None):
+        pace = Pace(0.1)
+        await pace.turn(urgent=True)
+        waiting = [asyncio.create_task(pace.turn(urgent=urgent)) for urgent in (True, False) * 5]
+        await asyncio.sleep(0)
+        pace.change(new)
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+
+
+async def test_who_gives_up_waiting_lets_the_next_go() -> None:
+    """The first in line is cancelled, and the second has its turn."""
+    pace = Pace(20.0)
+    await pace.turn(urgent=True)
+    first, second = (asyncio.create_task(pace.turn(urgent=True)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+
+
+async def test_each_answer_is_told_with_what_it_took() -> None:
+    """Kind, size and seconds of every answer, a 429 as such; an answer that breaks off is told too."""
+    log, told = Log(), list[tuple[str, int, bool]]()
+
+    async def talk(wire: Wire) -> None:
+        for status, body in (("200 OK", b"{}"), ("429 ", b"Rate limit exceeded")):
+            await log.next(wire)
+            await wire.answer(body, status=status)
+        await log.next(wire)
+
+    def heard(kind: str, size: int, seconds: float, *, too_many: bool) -> None:
+        assert 0 <= seconds < 5
+        told.append((kind, size, too_many))
+
+    async with in_bytes(talk) as base, Http(base) as http:
+        http.heard = heard
+        for _ in range(2):
+            await http.exchange("GET", "/v1/api-jobs/abc")
+        with pytest.raises(ExchangeError):
+            await http.exchange("PUT", PATH)
+    assert told == [("GET /v1/api-jobs", 2, False), ("GET /v1/api-jobs", 19, True), ("PUT " + PATH[:12], 0, False)]
+
+
 async def test_what_is_urgent_goes_first() -> None:
     """Reads of jobs in flight overtake stops that wait for their turn."""
     pace, order = Pace(50.0), list[bool]()
