@@ -2,12 +2,15 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import journal
+from benchmarks import journal, peers
+from orchestrator.simulator import ClusterSpec, Guest, Scenario, VmGroup
+from orchestrator.simulator.spread import between
 
 TINY = (
     "--vms",
@@ -56,3 +59,30 @@ def test_the_journal_benchmark_prints_its_three_figures(tmp_path: Path, capsys: 
     assert carried["taken_up_seconds"]["median"] <= carried["first_look_seconds"]["median"]
     assert carried["with_outcome"] + carried["under_way"] + carried["waiting"] == 40
     assert [path.name for path in tmp_path.iterdir()] == [out.name], "its journals stay behind"
+
+
+def test_peers_say_what_is_true_where_nothing_goes_wrong() -> None:
+    """Shell script and poller stop four VMs of a compressed node, and their words are understood; so are Ansible's."""
+    guest = Guest(shutdown=between(3, 6))
+    rack = Scenario(clusters=(ClusterSpec(name="rack", hosts=2),), vms=(VmGroup(name="vm-{n}", count=4, guest=guest),))
+    trial = peers.Trial(rack, 4, 20.0, 90.0)
+    for tool in (peers.OURS, *(tool for tool in peers.PEERS if "Ansible" not in tool.name)):
+        result = peers.go(tool, trial)
+        assert (result.vms, result.wrong, result.unknown, result.left_on) == (4, 0, 0, 0), tool.name
+        assert result.requests >= 8
+        assert min(result.makespan, result.cpu, result.memory, result.peak) > 0
+    recap = "PLAY RECAP ****\na1 : ok=2 changed=0 unreachable=0 failed=0\nb2 : ok=1 changed=0 unreachable=0 failed=1\n"
+    [ansible] = [tool for tool in peers.PEERS if "Ansible" in tool.name]
+    assert ansible.said(peers.Job(Path(), "", Path(), trial), recap) == {"a1": "stopped", "b2": "failed"}
+
+
+def test_who_is_better_is_said() -> None:
+    """A peer that needs less of something is named with both figures; one that needs as much is not."""
+    ours = peers.Result(10.0, 100, 5, 2.0, 50.0, vms=10, wrong=0, unknown=1, left_on=0)
+    theirs = replace(ours, cpu=1.0, wrong=3, makespan=9.9)
+    found = [("ours", ours, ours), ("theirs", theirs, theirs), ("same", ours, ours)]
+    assert peers.better(found) == [
+        "- theirs, better than ours in: CPU (1 against 2).",
+        "- same, better than ours in: nothing.",
+    ]
+    assert "| theirs | 9.9 | 10.0 | 5 | 1.0 | 50 | 3 of 10 | 1 | 0 |" in peers.rows(found)
