@@ -2,8 +2,8 @@
 
 Peers: curl and xargs polling once a second, an Ansible playbook (uri with until, forks equal to our concurrency), a poller
 as the vendor's SDK is one, and the same one VM after the other. They stand in `benchmarks/others`. Each has a simulated node
-of its own with the same fleet, of the same seed; time is real. What is told of the node is read from its own record. A second
-round, in compressed time, has faults: what each tool says of every VM is held against what is true then.
+of its own with the same fleet, of the same seed; time is real. What is told of the node is read from its own record. A
+second round, in compressed time, has faults: what each tool says of every VM is held against what is true then.
 """
 
 import argparse

@@ -103,7 +103,7 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
 
 
 def _with_words(judged: Judgement, words: str) -> Judgement:
-    return replace(judged, evidence=judged.evidence.model_copy(update={"text": judged.evidence.text + words}))
+    return replace(judged, evidence=replace(judged.evidence, text=judged.evidence.text + words))
 
 
 def _judge(facts: Facts, rules: Rules) -> Judgement:

@@ -102,7 +102,7 @@ def take_up(
             row = last or VmRow(vm.uuid, vm.name, vm.type, vm.state, vm.host_uuid, vm.cluster_uuid, None)
             # A VM that is off has no host: a start counts on the one it goes to.
             rows[vm.uuid] = row if verb is Verb.STOP else replace(row, host_uuid=vm.host_uuid)
-        records.append(vm.model_copy(update={"inventory": None}))
+        records.append(replace(vm, inventory=None))
     run = run.model_copy(
         update={
             "status": "running",

@@ -134,23 +134,22 @@ class Drive:
             self._note_attempts(state)
         judgement = step.judgement
         last = state.attempts[-1] if state.attempts else None
-        record = self._record.model_copy(
-            update={
-                "host_uuid": self._runs_on(judgement) or self._host,
-                "outcome": judgement.outcome,
-                "reason": judgement.reason,
-                "evidence": judgement.evidence,
-                # What lost its power when it was stopped is to be looked at now that it is started.
-                "check_after_start": self._record.check_after_start if self._starts else judgement.check_after_start,
-                "state_before": state.before or self._record.state_before,
-                "state": self._state_word,
-                "started_at": None if judgement.outcome is Outcome.NOT_REACHED else self._started_at,
-                "finished_at": m.clock.wall(),
-                "elapsed_seconds": round(m.clock.now() - self._started, 3),
-                "attempts": tuple(self._written),
-                "inventory": None if self._inventory is None else dict(self._inventory),
-                "error": dict(last.error.plain()) if last is not None and last.error is not None else None,
-            }
+        record = replace(
+            self._record,
+            host_uuid=self._runs_on(judgement) or self._host,
+            outcome=judgement.outcome,
+            reason=judgement.reason,
+            evidence=judgement.evidence,
+            # What lost its power when it was stopped is to be looked at now that it is started.
+            check_after_start=self._record.check_after_start if self._starts else judgement.check_after_start,
+            state_before=state.before or self._record.state_before,
+            state=self._state_word,
+            started_at=None if judgement.outcome is Outcome.NOT_REACHED else self._started_at,
+            finished_at=m.clock.wall(),
+            elapsed_seconds=round(m.clock.now() - self._started, 3),
+            attempts=tuple(self._written),
+            inventory=None if self._inventory is None else dict(self._inventory),
+            error=dict(last.error.plain()) if last is not None and last.error is not None else None,
         )
         return record, state
 
@@ -228,7 +227,7 @@ class Drive:
         self._inventory, self._state_word = seen.inventory, seen.row.state
         if not sent:
             self._host = seen.row.host_uuid or self._host
-            self._record = self._record.model_copy(update={"state_before": seen.row.state, "name": seen.row.name})
+            self._record = replace(self._record, state_before=seen.row.state, name=seen.row.name)
         # A VM that is off has no host: a start counts on the one it goes to.
         self._row = replace(seen.row, host_uuid=self._place.row.host_uuid) if self._starts else seen.row
         return Read(now, seen.row)
@@ -292,7 +291,7 @@ class Drive:
             if self._heed(state).barred is not None or now - self._read_at > _OLDEST_SECONDS:
                 return False  # where it waited too long, the doubt is settled by a read, and then it goes out
             put = Put(job_uuid, now, m.clock.node(now))
-            self._written[-1] = self._written[-1].model_copy(update={"sent_at": wall})
+            self._written[-1] = replace(self._written[-1], sent_at=wall)
             try:
                 m.journal.note(
                     m.run_id, self._record.uuid, len(self._written) - 1, self._written[-1], self._save(state, put)

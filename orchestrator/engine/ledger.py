@@ -1,6 +1,7 @@
 """What becomes of each VM of a run: in memory without inventories, in the journal whole, and told to whoever listens."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -78,13 +79,13 @@ class Ledger:
 
     def not_reached(self, uuid: str, reason: Reason, text: str = "its turn never came; nothing was sent") -> VmRecord:
         """The record of a VM that nothing is sent to, not yet settled."""
-        changes = {
-            "outcome": Outcome.NOT_REACHED,
-            "reason": reason,
-            "evidence": Evidence(text=text, basis="none"),
-            "finished_at": self._clock.wall(),
-        }
-        return self.records[uuid].model_copy(update=changes)
+        return replace(
+            self.records[uuid],
+            outcome=Outcome.NOT_REACHED,
+            reason=reason,
+            evidence=Evidence(text=text, basis="none"),
+            finished_at=self._clock.wall(),
+        )
 
     def tell_outcome(self, record: VmRecord) -> None:
         """The event of an outcome."""
@@ -101,4 +102,4 @@ class Ledger:
 
 
 def _slim(record: VmRecord) -> VmRecord:
-    return record if record.inventory is None else record.model_copy(update={"inventory": None})
+    return record if record.inventory is None else replace(record, inventory=None)

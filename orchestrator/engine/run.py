@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import anyio
@@ -384,13 +385,14 @@ class Run:
     async def _take_out(self, record: VmRecord, who: str, orders: Sequence[Order]) -> None:
         self._dispatcher.drop(frozenset({record.uuid}))
         self._outlook.ends(record.uuid)
-        changes = {
-            "outcome": Outcome.SKIPPED,
-            "reason": Reason.OPERATOR,
-            "evidence": Evidence(text=f"{who} took it out of the run; nothing was sent", basis="none"),
-            "finished_at": self._clock.wall(),
-        }
-        await self._ledger.settle(record.model_copy(update=changes))
+        taken_out = replace(
+            record,
+            outcome=Outcome.SKIPPED,
+            reason=Reason.OPERATOR,
+            evidence=Evidence(text=f"{who} took it out of the run; nothing was sent", basis="none"),
+            finished_at=self._clock.wall(),
+        )
+        await self._ledger.settle(taken_out)
         await self._obey(orders)
 
     async def _stop_one(self, means: Means, place: Place) -> None:

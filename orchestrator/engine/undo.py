@@ -154,7 +154,7 @@ def _last_words(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) ->
                 continue  # that run did nothing to it: what it read may be somebody else's doing
             row = cloud.row_of(vm.inventory) if vm.inventory is not None else None
             moment = row.last_op if row is not None and row.last_op is not None else moment
-            said = word if starts else vm.model_copy(update={"inventory": None, "attempts": ()})
+            said = word if starts else replace(vm, inventory=None, attempts=())
             last[vm.uuid] = (said, moment)
     return {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.actions import start
 from orchestrator.actions.judge import judge_again
@@ -36,7 +37,7 @@ def back_where(record: VmRecord, row: VmRow, host_name: str | None) -> VmRecord:
     why = f"HA most likely, its level is {one_line(record.ha_level, 60)}" if record.ha_level else "why is not known"
     text = f"{record.evidence.text}; it runs{host}{since} ({why})"
     reason = Reason.HA if record.ha_level else None
-    return record.model_copy(update={"reason": reason, "evidence": record.evidence.model_copy(update={"text": text})})
+    return replace(record, reason=reason, evidence=replace(record.evidence, text=text))
 
 
 def verified(
@@ -55,7 +56,7 @@ def verified(
     """
     assert record.outcome is not None
     word = seen.row.state if seen is not None else None
-    changes: dict[str, object] = {"verified_at": at, "state": word}
+    changes: dict[str, Any] = {"verified_at": at, "state": word}
     if seen is not None:
         changes["inventory"] = dict(seen.inventory)
     facts_state = state if state is not None else ActionState(rules=rules, turn_at=0.0)
@@ -77,7 +78,7 @@ def verified(
         changes["evidence"] = Evidence(
             text=record.evidence.text + words, seconds=record.evidence.seconds, basis=record.evidence.basis
         )
-    made = record.model_copy(update=changes)
+    made = replace(record, **changes)
     if seen is not None and comes_back(record, seen) and record.outcome is not Outcome.CAME_BACK:
         return back_where(made, seen.row, (host_names or {}).get(seen.row.host_uuid or ""))
     return made

@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.journal.interface import REPORTED, JournalEvent, Word
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
 from orchestrator.model.outcome import STOPPED, Outcome
-from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord
+from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord, attempt_adapter, vm_adapter
 
 SCHEMA_VERSION = 3
 _VERSION_1 = """
@@ -230,7 +230,7 @@ def attempt_writes(run_id: str, vm_uuid: str, number: int, attempt: AttemptRecor
         Write(
             "INSERT INTO attempt (run_id, vm_uuid, number, job_uuid, record) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET record = excluded.record",
-            [(run_id, vm_uuid, number, attempt.job_uuid, attempt.model_dump_json())],
+            [(run_id, vm_uuid, number, attempt.job_uuid, attempt_adapter().dump_json(attempt).decode())],
         ),
         Write(
             "INSERT INTO state VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record",
@@ -308,7 +308,7 @@ def finish_write(run: RunRecord, hosts: Sequence[HostRecord], waves: Sequence[Wa
 
 
 def _vm_json(vm: VmRecord) -> str:
-    return vm.model_dump_json(exclude={"attempts"})
+    return vm_adapter().dump_json(vm, exclude={"attempts"}).decode()
 
 
 def read_runs(connection: sqlite3.Connection) -> list[RunRecord]:
@@ -389,7 +389,7 @@ def read_vm(connection: sqlite3.Connection, run_id: str, uuid: str) -> VmRecord:
 def _vm(record: str, attempts: str) -> VmRecord:
     data = json.loads(record)
     data["attempts"] = json.loads(attempts)
-    return VmRecord.model_validate(data)
+    return vm_adapter().validate_python(data)
 
 
 def read_events(connection: sqlite3.Connection, run_id: str, uuid: str) -> list[JournalEvent]:

@@ -6,31 +6,43 @@ Times are RFC 3339 text in UTC with a `Z`. A key whose value is not known is nul
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+
+_STRICT = ConfigDict(extra="forbid")
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# Evidence, attempts and VMs are no models: a run holds one or more a target and changes them at every step, and a model
+# takes ten times the memory.
+
 Basis = Literal["job", "state", "none"]
 """Where something was seen: in a job's word, in the VM's state, or nowhere."""
 
 
-class Evidence(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
     """What an outcome rests on: a sentence, the seconds that decided (None without), and where it was seen."""
+
+    __pydantic_config__ = _STRICT
 
     text: str
     seconds: float | None = None
     basis: Basis = "none"
 
 
-class AttemptRecord(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
     """One PUT: what, why, under which job, and how it ended. `error` is the whole chain as the node sent it."""
+
+    __pydantic_config__ = _STRICT
 
     type: AttemptType
     reason: AttemptReason
@@ -42,8 +54,11 @@ class AttemptRecord(_Record):
     error: dict[str, Any] | None = None
 
 
-class VmRecord(_Record):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VmRecord:
     """One target and its outcome; `outcome` is None only in the report of an unfinished run."""
+
+    __pydantic_config__ = _STRICT
 
     uuid: str
     name: str | None = None
@@ -66,6 +81,18 @@ class VmRecord(_Record):
     attempts: tuple[AttemptRecord, ...] = ()
     inventory: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+
+@cache
+def vm_adapter() -> TypeAdapter[VmRecord]:
+    """Reads and writes VMs as JSON; made when it is first needed."""
+    return TypeAdapter(VmRecord)
+
+
+@cache
+def attempt_adapter() -> TypeAdapter[AttemptRecord]:
+    """The same of attempts."""
+    return TypeAdapter(AttemptRecord)
 
 
 class Cause(_Record):

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from pydantic import BaseModel
 
-from orchestrator.model.report import ReportDocument, RunReport
+from orchestrator.model.report import ReportDocument, RunReport, VmRecord, vm_adapter
 from orchestrator.model.safe import UNSEEN
 
 # json escapes what is below a space. These are escaped as well: some tools break lines at them, terminals
@@ -25,7 +25,7 @@ class JsonReport:
     def render(self, report: RunReport, out: TextIO) -> None:
         """One line for the run and the totals each, then one for every cause, wave, host and VM."""
         out.write(f'{{"schema_version":1,\n"run":{_line(report.run)},\n"totals":{_text(report.totals)}')
-        sections: tuple[tuple[str, Iterable[BaseModel]], ...] = (
+        sections: tuple[tuple[str, Iterable[BaseModel | VmRecord]], ...] = (
             ("causes", report.causes),
             ("waves", report.waves),
             ("hosts", report.hosts),
@@ -47,8 +47,10 @@ def report_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def _line(record: BaseModel) -> str:
+def _line(record: BaseModel | VmRecord) -> str:
     # What the node sent goes out as it came, so a value of an unexpected type is no reason for a warning.
+    if isinstance(record, VmRecord):
+        return _text(vm_adapter().dump_python(record, warnings=False))
     return _text(record.model_dump(warnings=False))
 
 

@@ -8,7 +8,9 @@ import stat
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,14 +42,12 @@ async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
     await journal.begin(run, vms, {"path": "p.yaml"}, ME)
     await journal.intend(run.id, vms[0].uuid, 0, an_attempt(), "{}")
     journal.note(run.id, vms[0].uuid, 0, an_attempt(AttemptResult.FAILED), "{}")
-    failed = vms[0].model_copy(
-        update={"outcome": Outcome.FAILED, "error": {"code": "VM.1002"}, "inventory": {"uuid": "x", "odd": [1, None]}}
-    )
+    failed = replace(vms[0], outcome=Outcome.FAILED, error={"code": "VM.1002"}, inventory={"uuid": "x", "odd": [1, None]})
     await journal.settle(run.id, failed)
     await journal.finish(run.model_copy(update={"status": "finished", "exit_code": 1}), [], [])
     report = journal.report(run.id).document()
     assert [vm.uuid for vm in report.vms] == [vm.uuid for vm in vms]
-    assert report.vms[0] == failed.model_copy(update={"attempts": (an_attempt(AttemptResult.FAILED),)})
+    assert report.vms[0] == replace(failed, attempts=(an_attempt(AttemptResult.FAILED),))
     assert report.totals["targets"] == 3
     assert report.totals["failed"] == 1
     assert [(cause.cause, cause.count, cause.hosts) for cause in report.causes] == [("VM.1002", 1, ("h",))]
@@ -59,10 +59,10 @@ async def test_what_vms_took_last_time(journal: Journal) -> None:
     vm = some_vms(1)[0]
     for number in range(7):
         run = await begin(journal, a_run(f"2026120{number}T000000Z-0000"), [vm, *some_vms(2, 3)])
-        done = {"outcome": Outcome.STOPPED_CLEAN}
-        await journal.settle(run.id, vm.model_copy(update=done), float(number))
-        await journal.settle(run.id, some_vms(2)[0].model_copy(update={"outcome": Outcome.FAILED}), 9.0)
-        await journal.settle(run.id, some_vms(3)[0].model_copy(update=done))
+        done: dict[str, Any] = {"outcome": Outcome.STOPPED_CLEAN}
+        await journal.settle(run.id, replace(vm, **done), float(number))
+        await journal.settle(run.id, replace(some_vms(2)[0], outcome=Outcome.FAILED), 9.0)
+        await journal.settle(run.id, replace(some_vms(3)[0], **done))
         await journal.finish(run, [], [])
     everybody = [each.uuid for each in some_vms(1, 2, 3, 4)]
     assert journal.took("stop", everybody) == {vm.uuid: (6.0, 5.0, 4.0, 3.0, 2.0)}
@@ -268,7 +268,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
     async def make() -> None:
         journal = SqliteJournal(path)
-        vms = [vm.model_copy(update={"inventory": {"uuid": vm.uuid, "odd": "x" * 300}}) for vm in some_vms(*range(400))]
+        vms = [replace(vm, inventory={"uuid": vm.uuid, "odd": "x" * 300}) for vm in some_vms(*range(400))]
         run = await begin(journal, a_run(endpoint=NOBODY), vms, plan={"path": "p.yaml", "text": "x", "uuid_files": {}})
         for vm in vms:
             journal.event(run.id, JournalEvent("t", "vm.started", vm.uuid, {"host": "h"}))

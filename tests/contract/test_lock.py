@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -222,7 +223,7 @@ async def test_who_lost_the_lock_writes_nothing(sqlite: SqliteJournal, path: Pat
     with pytest.raises(JournalWriteError, match="taken over"):
         await sqlite.intend(FIRST.id, vm.uuid, 0, an_attempt(), "{}")
     with pytest.raises(JournalWriteError, match="taken over"):
-        await sqlite.settle(FIRST.id, vm.model_copy(update={"outcome": Outcome.FAILED}))
+        await sqlite.settle(FIRST.id, replace(vm, outcome=Outcome.FAILED))
     with pytest.raises(JournalWriteError, match="taken over"):
         await sqlite.finish(FIRST.model_copy(update={"status": "finished"}), [], [])
     posts: list[Callable[[], None]] = [

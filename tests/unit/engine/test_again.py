@@ -17,7 +17,7 @@ from orchestrator.engine.run import Run
 from orchestrator.errors import RefusedError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import ReportDocument, RunRecord, VmRecord
+from orchestrator.model.report import ReportDocument, RunRecord, VmRecord, attempt_adapter
 from orchestrator.model.target import Request, SendResult, VmRow
 from orchestrator.plan.load import PlanFile, load_plan, plan_from_text
 from tests.contract.journals import DEAD, a_run, an_attempt, begin, some_vms
@@ -213,7 +213,8 @@ async def opened(vms: Sequence[VmRecord], run: RunRecord, cloud: MemoryCloud | N
     await begin(journal, run, vms, DEAD)
     for vm in vms[:attempted]:
         journal._connection.execute(
-            "INSERT INTO attempt VALUES (?, ?, 0, 'j', ?)", (run.id, vm.uuid, an_attempt().model_dump_json())
+            "INSERT INTO attempt VALUES (?, ?, 0, 'j', ?)",
+            (run.id, vm.uuid, attempt_adapter().dump_json(an_attempt()).decode()),
         )
     plan = plan_from_text(PLAN.format(expected="1"), name="plan.yaml", folder=Path.cwd())
     return take_up(run, plan, journal, cloud or MemoryCloud([]), ahead_seconds=2.0, clock=SteadyClock())
@@ -225,7 +226,7 @@ async def test_what_is_taken_up() -> None:
     vms = [
         VmRecord(uuid=guest.row.uuid, name="old", inventory={"uuid": guest.row.uuid, "hostUuid": "h9"}) for guest in given
     ]
-    vms[1] = vms[1].model_copy(update={"outcome": Outcome.FAILED})
+    vms[1] = replace(vms[1], outcome=Outcome.FAILED)
     interrupted = a_run(
         status="interrupted", ended_by="operator", exit_code=130, finished_at="x", resumed_at=("earlier",), warnings=("w",)
     )
@@ -250,7 +251,7 @@ async def test_attempts_without_their_state_are_refused() -> None:
     """An earlier version kept too little of a stop under way: one sentence that names the run and what to do."""
     with pytest.raises(RefusedError, match=rf"{a_run().id}.*earlier version.*orchestrator show"):
         await opened(some_vms(1, 2), a_run(), attempted=1)
-    ended = [vm.model_copy(update={"outcome": Outcome.STOPPED_CLEAN}) for vm in some_vms(1)]
+    ended = [replace(vm, outcome=Outcome.STOPPED_CLEAN) for vm in some_vms(1)]
     assert len((await opened([*ended, *some_vms(2)], a_run(), attempted=1)).rows) == 1
 
 
@@ -313,7 +314,7 @@ def test_files_that_an_earlier_version_did_not_keep(kept: dict[str, Any], sectio
 async def test_exactly_these_outcomes_are_tried_again() -> None:
     """failed, unknown, came_back and not_reached, in the plan's order; nothing else, and nothing without an outcome."""
     journal = MemoryJournal()
-    vms = [vm.model_copy(update={"outcome": word}) for vm, word in zip(some_vms(*range(99)), [*Outcome, None], strict=False)]
+    vms = [replace(vm, outcome=word) for vm, word in zip(some_vms(*range(99)), [*Outcome, None], strict=False)]
     await begin(journal, a_run(), vms)
     again = left_over(a_run(), journal)
     assert [vm.outcome for vm in vms if vm.uuid in again] == [
