@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,6 +38,7 @@ from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.clouds.zstack.query import seen_vm
 from orchestrator.engine import again, drive
+from orchestrator.engine.aside import Aside
 from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import keep_plan, opening, run_record
 from orchestrator.engine.run import Run
@@ -161,7 +162,7 @@ class NoJournal(MemoryJournal):
         self._outcomes: dict[str, Outcome | None] = {}
         self._run: RunRecord | None = None
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """Nothing, as all that follows."""
 
     def beat(self, run_id: str) -> None:
@@ -266,9 +267,11 @@ async def new_run(
     plan_file: PlanFile,
     listener: Listener | None = None,
     kept: PlanFile | None = None,
+    *,
+    aside: Aside,
 ) -> Run:
     """A run over the scripted cloud, not yet begun. `kept`: another plan for the journal to keep."""
-    prepared = await prepare(plan_file, cloud, strict=False, terminal=True)
+    prepared = await prepare(plan_file, cloud, strict=False, terminal=True, aside=aside)
     record = run_record(
         prepared,
         run_id="20261128T220000Z-0000",
@@ -285,9 +288,10 @@ async def scripted(kind: Kind, path: Path, plan_file: PlanFile, seen: Sequence[S
     """One run without a network, from its first write to its report."""
     vms = len(seen)
     async with journal_of(kind, path) as journal:
-        run = await new_run(InstantCloud(seen, vms), journal, plan_file)
-        with Meter() as meter:
-            check(await run.run(), vms)
+        with Aside() as aside:
+            run = await new_run(InstantCloud(seen, vms), journal, plan_file, aside=aside)
+            with Meter() as meter:
+                check(await run.run(), vms)
     cost.wall.append(meter.wall / vms * 1000)
     cost.cpu.append(meter.cpu / vms * 1000)
 
@@ -379,8 +383,9 @@ def be_killed(path: Path, folder: Path, vms: int, ended: int, under_way: int) ->
         # The plan to carry on by has real time, and some more slots: a new VM waits for no old one.
         kept = plan(folder, under_way + max(1, under_way // 10), 1.0)
         cloud, quick = InstantCloud(seen_in(fleet(vms, under_way)), ended), plan(folder, under_way, QUICK)
-        run = await new_run(cloud, SqliteJournal(path), quick, heed, kept)
-        await run.run()
+        with Aside() as aside:
+            run = await new_run(cloud, SqliteJournal(path), quick, heed, kept, aside=aside)
+            await run.run()
 
     anyio.run(go)
 

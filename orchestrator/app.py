@@ -30,6 +30,7 @@ from orchestrator.engine.again import (
     with_window_end,
     without_ramps,
 )
+from orchestrator.engine.aside import Aside
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.prepare import Took, check_permission, new_run_id, node_facts, prepare
@@ -205,36 +206,40 @@ async def run(
     check_report_folder(plan_file)
     clock = clock or Clock()
     async with client_for(plan_file, settings) as client:
-        cloud = ZStackCloud(client)
+        with Aside() as aside:
+            cloud = ZStackCloud(client)
 
-        async def ready() -> Prepared:
-            prepared = await prepare(
-                plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"), clock=clock
+            async def ready() -> Prepared:
+                prepared = await prepare(
+                    plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"), clock=clock, aside=aside
+                )
+                _refuse(prepared.preview.problems)
+                prepared = warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
+                await check_permission(cloud, plan_file.plan)
+                return prepared
+
+            prepared = await ready()
+            if confirm is not None and not await confirm(prepared):
+                raise RefusedError("not confirmed: nothing was sent")
+            window = times_of(plan_file.plan.window)
+            if window is not None and window.start is not None and clock.unix() < window.start:
+                outage = plan_file.plan.limits.node_outage.total_seconds()
+                prepared = await at_start(prepared, ready, window, clock, outage_seconds=outage, say=say)
+            record = run_record(
+                prepared,
+                run_id=new_run_id(datetime.fromtimestamp(clock.unix(), UTC)),
+                started_at=clock.wall(),
+                started_by=_who(),
+                tool_version=TOOL_VERSION,
+                parent_run=parent_run,
             )
-            _refuse(prepared.preview.problems)
-            prepared = warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
-            await check_permission(cloud, plan_file.plan)
-            return prepared
-
-        prepared = await ready()
-        if confirm is not None and not await confirm(prepared):
-            raise RefusedError("not confirmed: nothing was sent")
-        window = times_of(plan_file.plan.window)
-        if window is not None and window.start is not None and clock.unix() < window.start:
-            outage = plan_file.plan.limits.node_outage.total_seconds()
-            prepared = await at_start(prepared, ready, window, clock, outage_seconds=outage, say=say)
-        record = run_record(
-            prepared,
-            run_id=new_run_id(datetime.fromtimestamp(clock.unix(), UTC)),
-            started_at=clock.wall(),
-            started_by=_who(),
-            tool_version=TOOL_VERSION,
-            parent_run=parent_run,
-        )
-        owner = this_process(record.started_by)
-        this = Run(opening(prepared, record), cloud, journal, owner=owner, clock=clock, listeners=listeners(record.id))
-        started(this)
-        return await this.run()
+            owner = this_process(record.started_by)
+            begun = opening(prepared, record)
+            del prepared  # a run of many thousands needs the room
+            this = Run(begun, cloud, journal, owner=owner, clock=clock, listeners=listeners(record.id))
+            del begun
+            started(this)
+            return await this.run()
 
 
 async def resume(

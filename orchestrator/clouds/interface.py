@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.model.states import Verb
-from orchestrator.model.target import HostRow, JobAnswer, Request, Seen, SendResult, VmRow
+from orchestrator.model.target import Addresses, HostRow, JobAnswer, Request, Seen, SendResult, VmRow
 
 VM_CHUNK = 100
 """UUIDs a query carries: 33 bytes each, and the node's front end takes 8 KB of request line and headers."""
@@ -87,6 +87,10 @@ class Cloud(Protocol):
 
     def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
         """A VM's row as an inventory of this cloud, kept earlier, tells it; None where it names no VM."""
+        ...
+
+    def addresses_of(self, inventory: Mapping[str, Any]) -> Addresses:
+        """The VM's addresses as an inventory of this cloud tells them."""
         ...
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:

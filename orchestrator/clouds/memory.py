@@ -11,6 +11,7 @@ from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
     Accepted,
+    Addresses,
     HostRow,
     JobAnswer,
     JobFailed,
@@ -110,6 +111,10 @@ class MemoryCloud:
         if guest is None:
             return None
         return replace(guest.row, host_uuid=inventory["hostUuid"], last_op=inventory.get("lastOp"))
+
+    def addresses_of(self, inventory: Mapping[str, Any]) -> Addresses:
+        """None has any."""
+        return Addresses()
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """The states as they are now."""

@@ -1,7 +1,7 @@
 """A verdict for every target before the first change; one refusal stops the run. Pure."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from orchestrator.engine.course import WAVE, waves_of
@@ -9,7 +9,6 @@ from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import LEFT_ALONE_STATES
-from orchestrator.model.target import VmRow
 from orchestrator.plan.model import Plan, StopOptions
 
 APPLIANCE = "ApplianceVm"
@@ -49,44 +48,33 @@ class Verdict:
                 return None
 
 
-def admit(resolution: Resolution, plan: Plan, *, our_macs: Collection[str], node_ips: Collection[str]) -> list[Verdict]:
-    """Verdicts in the order of the targets. `our_macs`: this machine's; `node_ips`: the endpoint's addresses."""
+def admit(resolution: Resolution, plan: Plan) -> list[Verdict]:
+    """Verdicts in the order of the targets."""
     return [
-        replace(_verdict(target, resolution, plan, our_macs, node_ips), wave=resolution.waves.get(target.uuid, WAVE))
+        Verdict(target, *_verdict(target, resolution, plan), wave=resolution.waves.get(target.uuid, WAVE))
         for target in resolution.targets
     ]
 
 
-def _verdict(
-    target: Target, resolution: Resolution, plan: Plan, our_macs: Collection[str], node_ips: Collection[str]
-) -> Verdict:
+def _verdict(target: Target, resolution: Resolution, plan: Plan) -> tuple[Kind, str, Reason | None]:
     if target.uuid in resolution.protected:
-        return Verdict(target, Kind.REFUSE, f"protected by {resolution.protected[target.uuid]!r}")
-    if target.seen is None:
-        return Verdict(target, Kind.NOT_FOUND, "the node does not know this UUID", Reason.UNKNOWN_UUID)
-    row = target.seen.row
-    ours = _ours(row, our_macs, node_ips)
-    if ours:
-        return Verdict(target, Kind.REFUSE, ours)
+        return Kind.REFUSE, f"protected by {resolution.protected[target.uuid]!r}", None
+    row = target.row
+    if row is None:
+        return Kind.NOT_FOUND, "the node does not know this UUID", Reason.UNKNOWN_UUID
+    if target.ours:
+        return Kind.REFUSE, target.ours, None
     if row.type == APPLIANCE and _stop(plan, resolution, target).appliances == "skip":
-        return Verdict(target, Kind.SKIP, "an appliance (stop.appliances is skip)", Reason.APPLIANCE)
+        return Kind.SKIP, "an appliance (stop.appliances is skip)", Reason.APPLIANCE
     if row.state in LEFT_ALONE_STATES:
-        return Verdict(target, Kind.SKIP, f"its state is {row.state}", Reason.STATE)
+        return Kind.SKIP, f"its state is {row.state}", Reason.STATE
     if row.state == "Stopped":
-        return Verdict(target, Kind.ALREADY_STOPPED, "it is Stopped")
-    return Verdict(target, Kind.OK)
+        return Kind.ALREADY_STOPPED, "it is Stopped", None
+    return Kind.OK, "", None
 
 
 def _stop(plan: Plan, resolution: Resolution, target: Target) -> StopOptions:
     return plan.stop_of(waves_of(plan).get(resolution.waves.get(target.uuid, WAVE)))
-
-
-def _ours(row: VmRow, our_macs: Collection[str], node_ips: Collection[str]) -> str:
-    if any(mac.lower() in our_macs for mac in row.macs):
-        return "it is the machine this program runs on"
-    if any(ip in node_ips for ip in row.ips):
-        return "it is the management node itself"
-    return ""
 
 
 def guard_problems(
@@ -118,7 +106,7 @@ def guard_problems(
         problems.append("no target matched: check the selectors in targets, and what exclude removes")
     for verdict in verdicts:
         if verdict.kind is Kind.REFUSE:
-            name = verdict.target.seen.row.name if verdict.target.seen is not None else None
+            name = verdict.target.row.name if verdict.target.row is not None else None
             problems.append(
                 f"{one_line(name or 'VM', 100)} ({verdict.target.uuid}) must not be stopped: {one_line(verdict.why)}; "
                 "exclude it, or take it off the plan"

@@ -306,6 +306,7 @@ class Drive:
             return True
 
         request = self._request(job_uuid, type_, timeout)
+        self._inventory = None  # its job brings a newer one, or a read after that; until then the journal's stands
         m.tell("vm.sending", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
         result = await m.cloud.send(request, leaving)
         at = left_at[-1] if left_at else m.clock.now()

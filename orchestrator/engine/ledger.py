@@ -60,7 +60,7 @@ class Ledger:
 
         `took_seconds`: what it says of how long this VM takes; None says nothing.
         """
-        self.records[record.uuid] = _slim(record)
+        self.records[record.uuid] = _settled(record)
         try:
             await self._journal.settle(self._run_id, record, took_seconds)
         except JournalWriteError as error:
@@ -99,6 +99,18 @@ class Ledger:
                 "evidence": record.evidence.text if record.evidence else None,
             },
         )
+
+
+def _settled(record: VmRecord) -> VmRecord:
+    """What a run needs to know of a VM that has its outcome; the journal has the rest."""
+    return VmRecord(
+        uuid=record.uuid,
+        host_uuid=record.host_uuid,
+        wave=record.wave,
+        outcome=record.outcome,
+        reason=record.reason,
+        verified_at=record.verified_at,
+    )
 
 
 def _slim(record: VmRecord) -> VmRecord:

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts
 from orchestrator.engine.admit import admit, guard_problems
+from orchestrator.engine.aside import Aside
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import waves_of
 from orchestrator.engine.estimates import known_figures
-from orchestrator.engine.ourselves import endpoint_addresses, local_macs
 from orchestrator.engine.preview import make_preview
 from orchestrator.engine.records import Prepared
 from orchestrator.engine.resolve import resolve
@@ -31,15 +31,16 @@ async def prepare(
     terminal: bool = False,
     took: Took = lambda uuids: {},
     clock: Clock | None = None,
+    aside: Aside | None = None,
 ) -> Prepared:
     """Resolve, admit, forecast. `strict`: warnings about the plan refuse too; `terminal`: somebody sees them.
+    `aside` takes the inventories, for the journal.
 
     Raises NodeUnreachableError, UsageError, LoginError.
     """
     plan, clock = plan_file.plan, clock or Clock()
-    resolution = await resolve(plan_file, cloud)
-    endpoint = resolution.facts.endpoint
-    verdicts = admit(resolution, plan, our_macs=local_macs(), node_ips=await endpoint_addresses(endpoint))
+    resolution = await resolve(plan_file, cloud, aside)
+    verdicts = admit(resolution, plan)
     known = {uuid: known_figures(seconds) for uuid, seconds in took([v.target.uuid for v in verdicts]).items()}
     now, window = clock.unix(), times_of(plan.window)
     preview = make_preview(plan_file, resolution, verdicts, known, now)

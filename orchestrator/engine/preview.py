@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -21,10 +22,11 @@ from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
 
 
-class PreviewVm(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewVm:
     """One target as previewed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     uuid: str
     name: str | None
@@ -177,9 +179,9 @@ def _worst_cases(plan: Plan, vms: Sequence[PreviewVm]) -> dict[str, float]:
 def _forecast(plan: Plan, verdicts: Sequence[Verdict], known: Mapping[str, Figures]) -> Forecast:
     """Of a run that begins now."""
     waiting = [
-        (verdict.target.seen.row, verdict.wave)
+        (verdict.target.row, verdict.wave)
         for verdict in verdicts
-        if verdict.kind is Kind.OK and verdict.target.seen is not None and verdict.wave in waves_of(plan)
+        if verdict.kind is Kind.OK and verdict.target.row is not None and verdict.wave in waves_of(plan)
     ]
     return forecast_of(plan, waiting, known)
 
@@ -197,7 +199,7 @@ def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> li
 
 
 def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
-    row = verdict.target.seen.row if verdict.target.seen is not None else None
+    row = verdict.target.row
     return PreviewVm(
         uuid=verdict.target.uuid,
         name=row.name if row else None,

@@ -1,8 +1,8 @@
 """The records a run begins with, and their sums. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.actions.saved import Saved
@@ -51,6 +51,8 @@ class Opening:
     """What an earlier process knew of the waves' times."""
     known: Mapping[str, Figures] = field(default_factory=dict)
     """What VMs took in earlier runs."""
+    whole: Callable[[VmRecord], VmRecord] = lambda record: record
+    """A record of `records` with its inventory, as the journal is to have it; called from any thread."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -60,13 +62,21 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
     resolution = prepared.resolution
     records = [first_record(verdict, resolution.ha_levels, run.started_at) for verdict in prepared.verdicts]
     rows = {
-        verdict.target.uuid: verdict.target.seen.row
+        verdict.target.uuid: verdict.target.row
         for verdict in prepared.verdicts
-        if verdict.outcome is None and verdict.target.seen is not None
+        if verdict.outcome is None and verdict.target.row is not None
     }
     kept = keep_plan(prepared.plan_file)
     ahead = resolution.facts.clock_ahead_seconds
-    return Opening(prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known)
+    places = {v.target.uuid: v.target.aside for v in prepared.verdicts if v.target.aside is not None}
+
+    aside = resolution.aside
+
+    def whole(record: VmRecord) -> VmRecord:
+        at = places.get(record.uuid)
+        return record if aside is None or at is None else replace(record, inventory=aside.get(at))
+
+    return Opening(prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, whole=whole)
 
 
 def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
@@ -84,8 +94,7 @@ def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
 
 def first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRecord:
     """A target before its turn, or with the outcome it has already. `levels`: HA levels by UUID."""
-    seen = verdict.target.seen
-    row = seen.row if seen is not None else None
+    row = verdict.target.row
     outcome = verdict.outcome
     return VmRecord(
         uuid=verdict.target.uuid,
@@ -101,7 +110,6 @@ def first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRec
         state_before=row.state if row else None,
         state=row.state if row else None,
         finished_at=now if outcome is not None else None,
-        inventory=dict(seen.inventory) if seen is not None else None,
     )
 
 

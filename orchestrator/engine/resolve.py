@@ -1,28 +1,37 @@
 """A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.engine.aside import Aside
+from orchestrator.engine.ourselves import find_ourselves
 from orchestrator.errors import NodeUnreachableError, UsageError
 from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.safe import one_line
-from orchestrator.model.target import Seen
+from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile, Selected
 
+_TOGETHER = 1000
+"""UUIDs that are read in one go, and whose inventories are in memory together."""
 _PAUSES = (0.5, 2.0)
 """Seconds between the tries to resolve: one odd moment of the node refuses nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One VM the plan means; `seen` is None where the node does not know the UUID."""
+    """One VM the plan means; `row` is None where the node does not know the UUID. `aside`: where its inventory is kept,
+    None where nobody keeps them.
+    """
 
     uuid: str
-    seen: Seen | None
+    row: VmRow | None
+    aside: int | None = None
+    ours: str = ""
+    """Why it must never be stopped, whatever the plan says: a clause; empty where it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +53,20 @@ class Resolution:
     """Names of the targets' hosts, as far as this account may read them."""
     wave_problems: tuple[str, ...] = ()
     """Targets in two waves, or in none."""
+    aside: Aside | None = None
+    """Where the targets' inventories are, None where they were dropped."""
     ha_unreadable: str | None = None
     """In the node's words why it does not tell HA levels; None if it does."""
 
 
-async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
-    """Ask the node. Raises NodeUnreachableError, UsageError for a filter it refuses, LoginError."""
+async def resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None = None) -> Resolution:
+    """Ask the node. `aside` takes the inventories; None drops them.
+
+    Raises NodeUnreachableError, UsageError for a filter it refuses, LoginError.
+    """
     for pause in (*_PAUSES, None):
         try:
-            return await _resolve(plan_file, cloud)
+            return await _resolve(plan_file, cloud, aside)
         except NodeAwayError as error:
             if pause is None:
                 raise NodeUnreachableError(
@@ -63,19 +77,25 @@ async def resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
     raise AssertionError
 
 
-async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
+async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Resolution:
     facts = await cloud.facts()
-    found, counts = await _select(plan_file.targets, cloud, "targets")
+    ours = await find_ourselves(facts.endpoint)
+
+    def target(seen: Seen) -> Target:
+        at = None if aside is None else aside.put(seen.inventory)
+        return Target(seen.row.uuid, seen.row, at, ours.clause(cloud.addresses_of(seen.inventory)))
+
+    found, counts = await _select(plan_file.targets, cloud, "targets", target)
     excluded, empty = await _names_of(plan_file.exclude, cloud, "exclude", found)
     protected, unprotected = await _names_of(plan_file.protect, cloud, "guard.protect", found)
-    targets = tuple(Target(uuid, seen) for uuid, seen in found.items() if uuid not in excluded)
+    targets = tuple(target for uuid, target in found.items() if uuid not in excluded)
     gone = [
-        Excluded(uuid=uuid, name=seen.row.name if seen is not None else None, selector=excluded[uuid])
-        for uuid, seen in found.items()
+        Excluded(uuid=uuid, name=target.row.name if target.row is not None else None, selector=excluded[uuid])
+        for uuid, target in found.items()
         if uuid in excluded
     ]
-    waves, wave_problems = await _waves(plan_file, cloud, {target.uuid: target.seen for target in targets})
-    ha = await cloud.ha_levels([target.uuid for target in targets if target.seen is not None])
+    waves, wave_problems = await _waves(plan_file, cloud, {target.uuid: target for target in targets})
+    ha = await cloud.ha_levels([target.uuid for target in targets if target.row is not None])
     warnings = [str(problem) for problem in plan_file.warnings]
     warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
     warnings += [f"{selector} matches nothing on the node" for selector in (*empty, *unprotected)]
@@ -90,6 +110,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
         warnings=tuple(warnings),
         empty_selectors=(*empty, *unprotected),
         waves=waves,
+        aside=aside,
         wave_problems=wave_problems,
         host_names=await _host_names(targets, cloud),
     )
@@ -97,7 +118,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud) -> Resolution:
 
 async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]:
     """For a person's eyes alone, so that a node which does not tell them refuses nothing."""
-    uuids = {target.seen.row.host_uuid for target in targets if target.seen is not None}
+    uuids = {target.row.host_uuid for target in targets if target.row is not None}
     with contextlib.suppress(QueryRefusedError, NodeAwayError):
         rows = await cloud.hosts([uuid for uuid in uuids if uuid is not None])
         return {uuid: row.name for uuid, row in rows.items() if row.name is not None}
@@ -107,9 +128,7 @@ async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]
 _MOST_NAMED = 10
 
 
-async def _waves(
-    plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Seen | None]
-) -> tuple[dict[str, str], tuple[str, ...]]:
+async def _waves(plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Target]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Each target's wave, and what is wrong with that: each must be in exactly one."""
     waves: dict[str, str] = {}
     twice: dict[str, list[str]] = {}
@@ -118,7 +137,7 @@ async def _waves(
         if selected is None:
             rest = wave.name
             continue
-        names, _ = await _names_of(selected, cloud, f"wave {wave.name}", dict(targets))
+        names, _ = await _names_of(selected, cloud, f"wave {wave.name}", targets)
         for uuid in names:
             if uuid in targets and waves.setdefault(uuid, wave.name) != wave.name:
                 twice.setdefault(f"{waves[uuid]} and {wave.name}", []).append(uuid)
@@ -136,47 +155,58 @@ async def _waves(
     return waves, tuple(problems)
 
 
-def _some(uuids: Sequence[str], targets: Mapping[str, Seen | None]) -> str:
-    names = [(seen.row.name if (seen := targets[uuid]) is not None else None) or uuid for uuid in uuids[:_MOST_NAMED]]
+def _some(uuids: Sequence[str], targets: Mapping[str, Target]) -> str:
+    names = [(row.name if (row := targets[uuid].row) is not None else None) or uuid for uuid in uuids[:_MOST_NAMED]]
     return ", ".join(one_line(name, 60) for name in names) + (" and more" if len(uuids) > _MOST_NAMED else "")
 
 
-async def _select(selected: Selected, cloud: Cloud, key: str) -> tuple[dict[str, Seen | None], list[SelectorCount]]:
-    found: dict[str, Seen | None] = dict.fromkeys(selected.uuids)
+async def _select(
+    selected: Selected, cloud: Cloud, key: str, target: Callable[[Seen], Target]
+) -> tuple[dict[str, Target], list[SelectorCount]]:
+    found = {uuid: Target(uuid, None) for uuid in selected.uuids}
     counts: list[SelectorCount] = []
-    if selected.uuids:
-        known = await _read(cloud, selected.uuids, key)
-        found.update(known)
+
+    def keep(seen: Seen) -> None:
+        if not _known(found, seen.row.uuid):
+            found[seen.row.uuid] = target(seen)
+
+    for start in range(0, len(selected.uuids), _TOGETHER):
+        for seen in (await _read(cloud, selected.uuids[start : start + _TOGETHER], key)).values():
+            keep(seen)
     for name, uuids in selected.sources:
-        counts.append(SelectorCount(where=name, matched=sum(found.get(uuid) is not None for uuid in uuids)))
+        counts.append(SelectorCount(where=name, matched=sum(_known(found, uuid) for uuid in uuids)))
     for group in selected.where:
-        matched: dict[str, Seen] = {}
+        matched = set[str]()
         try:
             async for page in cloud.select(group):
-                matched.update((seen.row.uuid, seen) for seen in page)
+                matched.update(seen.row.uuid for seen in page)
+                for seen in page:
+                    keep(seen)
         except QueryRefusedError as error:
             raise _refused(key, " and ".join(group), error) from None
         counts.append(SelectorCount(where=" and ".join(group), matched=len(matched)))
-        for uuid, seen in matched.items():
-            if found.get(uuid) is None:
-                found[uuid] = seen
     return found, counts
 
 
+def _known(targets: Mapping[str, Target], uuid: str) -> bool:
+    """Is it a target that the node knows?"""
+    return (target := targets.get(uuid)) is not None and target.row is not None
+
+
 async def _names_of(
-    selected: Selected | None, cloud: Cloud, key: str, targets: dict[str, Seen | None]
+    selected: Selected | None, cloud: Cloud, key: str, targets: Mapping[str, Target]
 ) -> tuple[dict[str, str], list[str]]:
     """UUID → the selector that names it, and the selectors that matched nothing on the node."""
     if selected is None:
         return {}, []
     names: dict[str, str] = {}
     empty: list[str] = []
-    unknown = [uuid for uuid in selected.uuids if targets.get(uuid) is None]
+    unknown = [uuid for uuid in selected.uuids if not _known(targets, uuid)]
     known = set(await _read(cloud, unknown, key)) if unknown else set()
     for name, uuids in selected.sources:
         for uuid in uuids:
             names.setdefault(uuid, name)
-        if not any(uuid in known or targets.get(uuid) is not None for uuid in uuids):
+        if not any(uuid in known or _known(targets, uuid) for uuid in uuids):
             empty.append(f"{key}: {name}")
     for group in selected.where:
         name, matched = " and ".join(group), 0

@@ -114,6 +114,7 @@ class Run:
         """Had their turn when all sending ended, and nothing of theirs has reached the node."""
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._last_stop_at = self._clock.now()
+        self._sent = any(record.attempts for record in opening.records)
         self._stops: list[StopRecord] = list(opening.run.stops)
         self._scope: anyio.CancelScope | None = None
         self.left = False
@@ -211,7 +212,8 @@ class Run:
             "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
         }  # fmt: skip
         if opening.plan_file is not None:
-            await self._journal.begin(self._record, opening.records, opening.plan_file, self._owner)
+            whole = map(opening.whole, opening.records)
+            await self._journal.begin(self._record, whole, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
             for record in records.values():
                 if record.outcome is not None:
@@ -410,6 +412,7 @@ class Run:
                     attempt.never_arrived for attempt in state.attempts
                 ):
                     self._states[uuid] = state
+                self._sent = self._sent or bool(record.attempts)
                 if state.sent:
                     self._last_stop_at = self._clock.now()
                     seconds = self._timed(means, began) if saved is None else None
@@ -463,16 +466,16 @@ class Run:
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _verify(self, reader: Reader) -> None:
         after = self._plan.verify.after.total_seconds()
-        due = [record for record in self._ledger.records.values() if to_verify(record) and record.verified_at is None]
+        due = [vm.uuid for vm in self._ledger.records.values() if to_verify(vm) and vm.verified_at is None]
         if not after or not due or self._outage.over or self._ledger.error is not None:
             return
-        if any(record.attempts for record in due):
+        if self._sent:
             wait = max(0.0, self._last_stop_at + after - self._clock.now())
             self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
             await anyio.sleep(wait)
         unread = 0
         for start in range(0, len(due), _TOGETHER):
-            part = due[start : start + _TOGETHER]
+            part = list(self._journal.vms(self._record.id, due[start : start + _TOGETHER]))
             seen: dict[str, Seen | None] = {}
             async with anyio.create_task_group() as reads:
                 for record in part:

@@ -1,6 +1,6 @@
 """What a run writes down, and what is read back of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,8 +48,11 @@ class LockLostError(JournalWriteError):
 class Journal(Protocol):
     """A run's memory. What is awaited is durable when it returns; what is posted becomes durable soon after."""
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
-        """A run with all its targets in the plan's order, and its lock. Awaited. Raises RunLockedError."""
+    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+        """A run with all its targets in the plan's order, and its lock. Awaited. Raises RunLockedError.
+
+        `vms` is gone through once, by another thread maybe, and no more of it is in memory than must be.
+        """
         ...
 
     async def take_over(self, run_id: str, owner: Owner) -> Held | None:
@@ -103,8 +106,8 @@ class Journal(Protocol):
         """A run's record alone. Raises KeyError for an unknown run."""
         ...
 
-    def vms(self, run_id: str) -> Iterator[VmRecord]:
-        """A run's VMs in the plan's order, one by one."""
+    def vms(self, run_id: str, uuids: Sequence[str] | None = None) -> Iterator[VmRecord]:
+        """A run's VMs in the plan's order, one by one: all, or those of `uuids`."""
         ...
 
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:

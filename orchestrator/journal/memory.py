@@ -1,6 +1,6 @@
 """The journal in memory: the same tables without a file or a thread, for tests and trials."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import store
@@ -17,7 +17,7 @@ class MemoryJournal:
         self._connection = store.open_database(":memory:")
         self._held: dict[str, Owner] = {}
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with its targets and its lock."""
         self._connection.execute("BEGIN")
         try:
@@ -79,9 +79,9 @@ class MemoryJournal:
         """A run's record alone."""
         return store.read_run(self._connection, run_id)[0]
 
-    def vms(self, run_id: str) -> Iterator[VmRecord]:
+    def vms(self, run_id: str, uuids: Sequence[str] | None = None) -> Iterator[VmRecord]:
         """A run's VMs, one by one."""
-        return store.read_vms(self._connection, run_id)
+        return store.read_vms(self._connection, run_id, uuids=uuids)
 
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""

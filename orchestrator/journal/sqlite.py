@@ -11,7 +11,7 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class SqliteJournal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: dict[str, str] = {}
 
-    async def begin(self, run: RunRecord, vms: Sequence[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with its targets and its lock, durable when it returns."""
         await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)))
 
@@ -117,10 +117,10 @@ class SqliteJournal:
         with self._readable():
             return store.read_run(self._reader, run_id)[0]
 
-    def vms(self, run_id: str) -> Iterator[VmRecord]:
+    def vms(self, run_id: str, uuids: Sequence[str] | None = None) -> Iterator[VmRecord]:
         """A run's VMs, one by one."""
         with self._readable():
-            yield from store.read_vms(self._reader, run_id)
+            yield from store.read_vms(self._reader, run_id, uuids=uuids)
 
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""

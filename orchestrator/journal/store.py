@@ -118,11 +118,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 class Write:
-    """One statement's work inside a transaction; values only, so that it can cross to another thread."""
+    """One statement's work inside a transaction, which can cross to another thread. `rows` are gone through once."""
 
     __slots__ = ("rows", "sql")
 
-    def __init__(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def __init__(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
         self.sql = sql
         self.rows = rows
 
@@ -209,7 +209,7 @@ class Release(Write):
 
 def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any]) -> list[Write]:
     """A run and its targets."""
-    rows = [(run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms)]
+    rows = ((run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms))
     return [
         Write(
             "INSERT INTO run (id, started_at, record, plan_file) VALUES (?, ?, ?, ?)",
@@ -361,16 +361,30 @@ def read_took(connection: sqlite3.Connection, action: str, uuids: Sequence[str])
     return found
 
 
-def read_vms(connection: sqlite3.Connection, run_id: str, outcomes: Collection[str] | None = None) -> Iterator[VmRecord]:
-    """The VMs of a run in the plan's order, with their attempts, one by one; those of some outcomes, or all."""
-    cursor = connection.cursor()
-    wanted = None if outcomes is None else json.dumps([str(outcome) for outcome in outcomes])
-    rows = cursor.execute(
-        "SELECT vm.record, (SELECT json_group_array(json(record)) FROM (SELECT record FROM attempt AS a"
-        " WHERE a.run_id = vm.run_id AND a.vm_uuid = vm.uuid ORDER BY number))"
-        " FROM vm WHERE run_id = ? AND (? IS NULL OR outcome IN (SELECT value FROM json_each(?))) ORDER BY seq",
-        (run_id, wanted, wanted),
-    )
+_READ_VMS = (
+    "SELECT vm.record, (SELECT json_group_array(json(record)) FROM (SELECT record FROM attempt AS a"
+    " WHERE a.run_id = vm.run_id AND a.vm_uuid = vm.uuid ORDER BY number))"
+    " FROM vm WHERE run_id = ?2 AND WHICH"
+)
+
+
+def read_vms(
+    connection: sqlite3.Connection,
+    run_id: str,
+    outcomes: Collection[str] | None = None,
+    uuids: Sequence[str] | None = None,
+) -> Iterator[VmRecord]:
+    """The VMs of a run in the plan's order, with their attempts, one by one; those of some outcomes or UUIDs, or all."""
+    which, values = "?1 IS NULL ORDER BY seq", None
+    if outcomes is not None:
+        which, values = (
+            "outcome IN (SELECT value FROM json_each(?1)) ORDER BY seq",
+            json.dumps([str(word) for word in outcomes]),
+        )
+    elif uuids is not None:
+        # `+`: a few are looked up by their UUIDs and then sorted; else all of the run's would be gone through in order.
+        which, values = "uuid IN (SELECT value FROM json_each(?1)) ORDER BY +seq", json.dumps(list(uuids))
+    rows = connection.cursor().execute(_READ_VMS.replace("WHICH", which), (values, run_id))
     for record, attempts in rows:
         yield _vm(record, attempts)
 

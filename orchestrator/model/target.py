@@ -21,8 +21,6 @@ class VmRow:
     """`lastOpDate` as seconds since 1970 by the node's clock, whole seconds; None where unreadable."""
     storages: tuple[str, ...] = ()
     """Primary storages that hold one of its volumes."""
-    macs: tuple[str, ...] = ()
-    ips: tuple[str, ...] = ()
     read_at: float = 0.0
 
 
@@ -32,6 +30,14 @@ class Seen:
 
     row: VmRow
     inventory: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """MAC and IP addresses of a VM's network cards, as the node writes them."""
+
+    macs: tuple[str, ...] = ()
+    ips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

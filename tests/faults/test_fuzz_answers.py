@@ -539,7 +539,8 @@ def check_seen(seen: Seen | None) -> None:
     for text in (row.name, row.type, row.state, row.host_uuid, row.cluster_uuid):
         assert text != ""
     assert row.last_op is None or isinstance(row.last_op, float)
-    for texts in (row.storages, row.macs, row.ips):
+    addresses = query.addresses_of(seen.inventory)
+    for texts in (row.storages, addresses.macs, addresses.ips):
         assert all(texts)
     check_kept(dict(seen.inventory))
     check_kept([row.name, row.state, row.host_uuid, row.storages])

@@ -65,7 +65,7 @@ def test_peers_say_what_is_true_where_nothing_goes_wrong() -> None:
     """Shell script and poller stop four VMs of a compressed node, and their words are understood; so are Ansible's."""
     guest = Guest(shutdown=between(3, 6))
     rack = Scenario(clusters=(ClusterSpec(name="rack", hosts=2),), vms=(VmGroup(name="vm-{n}", count=4, guest=guest),))
-    trial = peers.Trial(rack, 4, 20.0, 90.0)
+    trial = peers.Trial(rack, 4, 10.0, 240.0)
     for tool in (peers.OURS, *(tool for tool in peers.PEERS if "Ansible" not in tool.name)):
         result = peers.go(tool, trial)
         assert (result.vms, result.wrong, result.unknown, result.left_on) == (4, 0, 0, 0), tool.name

@@ -16,6 +16,7 @@ from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
+    Addresses,
     HostRow,
     JobAnswer,
     JobFailed,
@@ -163,6 +164,10 @@ class ZStackCloud:
         """A VM's row as an earlier inventory tells it."""
         return query.vm_row(inventory, self._client.zone, 0.0)
 
+    def addresses_of(self, inventory: Mapping[str, Any]) -> Addresses:
+        """From its network cards."""
+        return query.addresses_of(inventory)
+
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """State words by UUID, `VM_CHUNK` a request."""
         found: dict[str, str | None] = {}
@@ -244,7 +249,8 @@ class ZStackCloud:
 
     def _see_all(self, rows: Sequence[Mapping[str, Any]]) -> list[Seen]:
         """Every row or none: a VM is gone only where a whole answer leaves it out."""
-        seen = [vm for row in rows if (vm := self._client.see(dict(row))) is not None]
+        now, zone = anyio.current_time(), self._client.zone
+        seen = [vm for row in rows if (vm := query.seen_vm(row, zone, now)) is not None]
         if len(seen) != len(rows):
             raise QueryRefusedError(_NAMELESS)
         return seen

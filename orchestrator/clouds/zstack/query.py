@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, tzinfo
+from functools import lru_cache
+from sys import intern
 from typing import Any
 from urllib.parse import quote
 
 from orchestrator.clouds.zstack.wire import VmInventory, parse_node_time, text_or_none
-from orchestrator.model.target import HostRow, Seen, VmRow
+from orchestrator.model.target import Addresses, HostRow, Seen, VmRow
 
 PAGE = 500
 """VMs a page; the node's own default of 1000 would cut lists silently."""
@@ -49,23 +51,27 @@ def vm_row(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> VmRow | 
     if not is_uuid(data.get("uuid")):
         return None
     last_op = parse_node_time(data["lastOpDate"]).at(zone or UTC) if "lastOpDate" in data else None
-    nics = [nic for nic in _list(data.get("vmNics")) if isinstance(nic, dict)]
     volumes = [volume for volume in _list(data.get("allVolumes")) if isinstance(volume, dict)]
-    addresses = [nic.get("ip") for nic in nics]
-    addresses += [ip.get("ip") for nic in nics for ip in _list(nic.get("usedIps")) if isinstance(ip, dict)]
     return VmRow(
         uuid=str(data["uuid"]),
         name=text_or_none(data, "name"),
-        type=text_or_none(data, "type"),
-        state=text_or_none(data, "state"),
-        host_uuid=text_or_none(data, "hostUuid"),
-        cluster_uuid=text_or_none(data, "clusterUuid"),
+        type=_shared(data, "type"),
+        state=_shared(data, "state"),
+        host_uuid=_shared(data, "hostUuid"),
+        cluster_uuid=_shared(data, "clusterUuid"),
         last_op=last_op.timestamp() if last_op is not None and zone is not None else None,
-        storages=_texts(volume.get("primaryStorageUuid") for volume in volumes),
-        macs=_texts(nic.get("mac") for nic in nics),
-        ips=_texts(addresses),
+        storages=_same(_texts(volume.get("primaryStorageUuid") for volume in volumes)),
         read_at=now,
     )
+
+
+def addresses_of(inventory: Mapping[str, Any]) -> Addresses:
+    """What its network cards have."""
+    data = inventory.sent if isinstance(inventory, _Plain) else inventory
+    nics = [nic for nic in _list(data.get("vmNics")) if isinstance(nic, dict)]
+    ips = [nic.get("ip") for nic in nics]
+    ips += [ip.get("ip") for nic in nics for ip in _list(nic.get("usedIps")) if isinstance(ip, dict)]
+    return Addresses(_texts(nic.get("mac") for nic in nics), _texts(ips))
 
 
 def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,15 +85,16 @@ def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
 class _Plain(Mapping[str, Any]):
     """`plain_inventory`, made when it is first looked at: most of what is read of a VM is replaced by a later read."""
 
-    __slots__ = ("_data", "_made")
+    __slots__ = ("_made", "sent")
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        self._data = data
+        self.sent = data
+        """As it came, or as it was made."""
         self._made: Mapping[str, Any] | None = None
 
     def _inventory(self) -> Mapping[str, Any]:
         if self._made is None:
-            self._made = self._data = plain_inventory(self._data)
+            self._made = self.sent = plain_inventory(self.sent)
         return self._made
 
     def __getitem__(self, key: str) -> Any:
@@ -106,6 +113,18 @@ def host_row(data: Mapping[str, Any]) -> HostRow | None:
     if uuid is None:
         return None
     return HostRow(uuid, text_or_none(data, "name"), text_or_none(data, "status"), text_or_none(data, "state"))
+
+
+def _shared(data: Mapping[str, Any], key: str) -> str | None:
+    """A text that many rows have; they share one copy of it."""
+    value = text_or_none(data, key)
+    return None if value is None else intern(value)
+
+
+@lru_cache(1024)
+def _same(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Lists that many rows have; they share one copy of it."""
+    return texts
 
 
 def _list(value: object) -> list[Any]:

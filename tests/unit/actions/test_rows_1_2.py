@@ -7,17 +7,17 @@ from orchestrator.clouds.interface import NodeFacts
 from orchestrator.engine.admit import Verdict, admit
 from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.target import Seen, VmRow
+from orchestrator.model.target import VmRow
 from orchestrator.plan.model import Appliances, Plan, Selection, StopOptions
 from tests.unit.actions.driver import VM, Stop
 
 
 def _admit(state: str | None, *, type_: str = "UserVm", appliances: Appliances = "skip") -> Verdict:
     row = VmRow(VM, "vm-1", type_, state, "host-1", "cluster-1", None)
-    target = Target(VM, Seen(row, {}) if state is not None else None)
+    target = Target(VM, row if state is not None else None)
     resolution = Resolution(NodeFacts("http://mn:8080/zstack", None, None, None), (target,), (), (), {}, {}, (), ())
     plan = Plan(version=1, name="p", targets=Selection(uuids=(VM,)), stop=StopOptions(appliances=appliances))
-    (verdict,) = admit(resolution, plan, our_macs=(), node_ips=())
+    (verdict,) = admit(resolution, plan)
     return verdict
 
 

@@ -14,9 +14,10 @@ from pydantic import BaseModel
 
 from orchestrator.clouds.zstack.errors import has_chain, node_error
 from orchestrator.clouds.zstack.http import Answer
-from orchestrator.clouds.zstack.query import seen_vm
+from orchestrator.clouds.zstack.query import addresses_of, seen_vm
 from orchestrator.clouds.zstack.wire import CdRom, NodeTime, UsedIp, VmInventory, VmNic, Volume, parse_node_time
 from orchestrator.model.fault import NodeError
+from orchestrator.model.target import Addresses
 
 DATA = Path(__file__).parents[2] / "data"
 UUID = "02b75a26397b347a8cf5cfaf5ce93ed1"
@@ -407,9 +408,11 @@ def test_one_odd_field_never_loses_the_row(key: str, odd: object) -> None:
         "lastOpDate": "last_op",
         "allVolumes": "storages",
     }
-    for field in ("uuid", "name", "type", "state", "host_uuid", "cluster_uuid", "last_op", "storages", "macs", "ips"):
-        if dependent.get(key) != field and not (key == "vmNics" and field in {"macs", "ips"}):
+    for field in ("uuid", "name", "type", "state", "host_uuid", "cluster_uuid", "last_op", "storages"):
+        if dependent.get(key) != field:
             assert getattr(seen.row, field) == getattr(expected.row, field)
+    if key != "vmNics":
+        assert addresses_of(seen.inventory) == addresses_of(expected.inventory)
     kept = dict(seen.inventory)
     for other in right:
         if other != key:
@@ -431,8 +434,8 @@ def test_a_row_says_where_the_vm_is_and_what_it_holds() -> None:
     assert seen is not None
     assert seen.row.host_uuid == "7cfc6cb3cb0d310281452e452f6fd8a5"
     assert seen.row.storages == ("d265ae8ea11d346cb0e657d46b6f2f86",)
-    assert seen.row.macs == ("00:0c:29:bd:99:fc",)
-    assert seen.row.ips == ("192.168.1.10", "fe80::1")
+    assert addresses_of(seen.inventory) == Addresses(("00:0c:29:bd:99:fc",), ("192.168.1.10", "fe80::1"))
+    assert addresses_of(dict(seen.inventory)) == addresses_of(seen.inventory)
     assert seen.row.last_op == datetime(2017, 11, 14, 14, 20, 57, tzinfo=UTC).timestamp()
     assert seen.row.read_at == 12.5
 

@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import Guest, MemoryCloud
+from orchestrator.engine.aside import Aside
 from orchestrator.engine.prepare import new_run_id, prepare
-from orchestrator.engine.records import opening, run_record
+from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import JournalLostError, Run
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
@@ -59,13 +60,16 @@ class Trial:
         self.plan = plan_from_text(PLAN.format(**values), name="plan.yaml", folder=Path.cwd())
         self.events: list[Event] = []
         self.during: list[Callable[..., object]] = []
-        self.seconds = 0.0
+        self.began = self.seconds = 0.0
         self.the_run: Run | None = None
 
     async def go(self) -> ReportDocument:
         """Run it; `during` are coroutine functions that run beside it."""
-        began = anyio.current_time()
-        prepared = await prepare(self.plan, self.cloud, strict=False)
+        self.began = anyio.current_time()
+        with Aside() as aside:
+            return await self._go(await prepare(self.plan, self.cloud, strict=False, aside=aside))
+
+    async def _go(self, prepared: Prepared) -> ReportDocument:
         now = datetime.now(UTC)
         record = run_record(prepared, run_id=new_run_id(now), started_at=now.isoformat(), started_by="t@t", tool_version="0")
         self.the_run = Run(
@@ -80,7 +84,7 @@ class Trial:
                 report = await self.the_run.run()
             except JournalLostError as error:
                 lost = error  # raised below: a task group would wrap it
-            self.seconds = anyio.current_time() - began
+            self.seconds = anyio.current_time() - self.began
             tasks.cancel_scope.cancel()
         if lost is not None:
             raise lost
