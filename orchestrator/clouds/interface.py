@@ -77,8 +77,11 @@ class Cloud(Protocol):
         """None where this account may do that to VMs, else the node's words; asked by a dry run of a UUID nobody has."""
         ...
 
-    def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
-        """VMs that meet all conditions, in pages of a stable order. Raises NodeAwayError, QueryRefusedError."""
+    def select(self, conditions: Sequence[str], *, whole: bool = True) -> AsyncIterator[list[Seen]]:
+        """VMs that meet all conditions, in pages of a stable order. Raises NodeAwayError, QueryRefusedError.
+
+        `whole` False: rows without `last_op` and `storages`, and next to no inventory, at a small part of the cost.
+        """
         ...
 
     async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
@@ -87,6 +90,10 @@ class Cloud(Protocol):
 
     def row_of(self, inventory: Mapping[str, Any]) -> VmRow | None:
         """A VM's row as an inventory of this cloud, kept earlier, tells it; None where it names no VM."""
+        ...
+
+    async def holders(self, addresses: Addresses) -> frozenset[str]:
+        """UUIDs of VMs that have one of these addresses. Raises NodeAwayError, QueryRefusedError."""
         ...
 
     def addresses_of(self, inventory: Mapping[str, Any]) -> Addresses:

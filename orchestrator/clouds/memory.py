@@ -90,7 +90,7 @@ class MemoryCloud:
     async def learn_stop_ha(self) -> None:
         """Nothing to learn."""
 
-    async def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
+    async def select(self, conditions: Sequence[str], *, whole: bool = True) -> AsyncIterator[list[Seen]]:
         """Every VM that meets all conditions, in one page."""
         self._line()
         wanted = [condition.split("=", 1) for condition in conditions]
@@ -111,6 +111,10 @@ class MemoryCloud:
         if guest is None:
             return None
         return replace(guest.row, host_uuid=inventory["hostUuid"], last_op=inventory.get("lastOp"))
+
+    async def holders(self, addresses: Addresses) -> frozenset[str]:
+        """Nobody."""
+        return frozenset()
 
     def addresses_of(self, inventory: Mapping[str, Any]) -> Addresses:
         """None has any."""

@@ -1,31 +1,45 @@
 """Which machine this is, so that a run never stops the ground it stands on."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import anyio
 
+from orchestrator.clouds.interface import Cloud
 from orchestrator.model.target import Addresses
 
 _NETWORK_CARDS = Path("/sys/class/net")
 _NOBODY = "00:00:00:00:00:00"
 
 
+_MACHINE, _NODE = "it is the machine this program runs on", "it is the management node itself"
+
+
 @dataclass(frozen=True, slots=True)
 class Ourselves:
-    """`macs`: of this machine's network cards, lower case. `ips`: the management node's."""
+    """`macs`: of this machine's network cards, lower case. `ips`: the management node's.
+
+    `machine` and `node`: UUIDs of VMs that the node has named as such.
+    """
 
     macs: frozenset[str]
     ips: frozenset[str]
+    machine: frozenset[str] = frozenset()
+    node: frozenset[str] = frozenset()
 
-    def clause(self, addresses: Addresses) -> str:
-        """Why a VM with these addresses must never be stopped; empty where it may be."""
-        if any(mac.lower() in self.macs for mac in addresses.macs):
-            return "it is the machine this program runs on"
-        if any(ip in self.ips for ip in addresses.ips):
-            return "it is the management node itself"
+    async def ask(self, cloud: Cloud) -> "Ourselves":
+        """The same with the UUIDs, for rows without addresses. Raises NodeAwayError, QueryRefusedError."""
+        machine = await cloud.holders(Addresses(macs=tuple(sorted(self.macs))))
+        return replace(self, machine=machine, node=await cloud.holders(Addresses(ips=tuple(sorted(self.ips)))))
+
+    def clause(self, uuid: str, addresses: Addresses) -> str:
+        """Why this VM must never be stopped; empty where it may be."""
+        if uuid in self.machine or any(mac.lower() in self.macs for mac in addresses.macs):
+            return _MACHINE
+        if uuid in self.node or any(ip in self.ips for ip in addresses.ips):
+            return _NODE
         return ""
 
 

@@ -14,6 +14,7 @@ from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.safe import one_line
 from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile, Selected
+from orchestrator.plan.model import Plan
 
 _TOGETHER = 1000
 """UUIDs that are read in one go, and whose inventories are in memory together."""
@@ -80,12 +81,18 @@ async def resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None = None)
 async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Resolution:
     facts = await cloud.facts()
     ours = await find_ourselves(facts.endpoint)
+    whole = aside is not None or _storages_matter(plan_file.plan)
+    if not whole:
+        try:
+            ours = await ours.ask(cloud)
+        except QueryRefusedError:
+            whole = True  # then every VM's own addresses tell
 
     def target(seen: Seen) -> Target:
         at = None if aside is None else aside.put(seen.inventory)
-        return Target(seen.row.uuid, seen.row, at, ours.clause(cloud.addresses_of(seen.inventory)))
+        return Target(seen.row.uuid, seen.row, at, ours.clause(seen.row.uuid, cloud.addresses_of(seen.inventory)))
 
-    found, counts = await _select(plan_file.targets, cloud, "targets", target)
+    found, counts = await _select(plan_file.targets, cloud, "targets", target, whole=whole)
     excluded, empty = await _names_of(plan_file.exclude, cloud, "exclude", found)
     protected, unprotected = await _names_of(plan_file.protect, cloud, "guard.protect", found)
     targets = tuple(target for uuid, target in found.items() if uuid not in excluded)
@@ -114,6 +121,12 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         wave_problems=wave_problems,
         host_names=await _host_names(targets, cloud),
     )
+
+
+def _storages_matter(plan: Plan) -> bool:
+    """Does a limit count VMs by their primary storage?"""
+    limits = [plan.limits, *(plan.limits_of(wave) for wave in plan.waves)]
+    return any(one.per_primary_storage is not None for one in limits)
 
 
 async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]:
@@ -161,7 +174,7 @@ def _some(uuids: Sequence[str], targets: Mapping[str, Target]) -> str:
 
 
 async def _select(
-    selected: Selected, cloud: Cloud, key: str, target: Callable[[Seen], Target]
+    selected: Selected, cloud: Cloud, key: str, target: Callable[[Seen], Target], *, whole: bool
 ) -> tuple[dict[str, Target], list[SelectorCount]]:
     found = {uuid: Target(uuid, None) for uuid in selected.uuids}
     counts: list[SelectorCount] = []
@@ -178,7 +191,7 @@ async def _select(
     for group in selected.where:
         matched = set[str]()
         try:
-            async for page in cloud.select(group):
+            async for page in cloud.select(group, whole=whole):
                 matched.update(seen.row.uuid for seen in page)
                 for seen in page:
                     keep(seen)
@@ -211,7 +224,7 @@ async def _names_of(
     for group in selected.where:
         name, matched = " and ".join(group), 0
         try:
-            async for page in cloud.select(group):
+            async for page in cloud.select(group, whole=False):
                 for seen in page:
                     names.setdefault(seen.row.uuid, name)
                     matched += 1

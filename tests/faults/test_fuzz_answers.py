@@ -649,15 +649,12 @@ def test_a_list_that_never_goes_on_is_given_up() -> None:
     row = {"uuid": "0" * 32, "name": "vm", "state": "Running"}
 
     class Stub:
-        asked = 0
+        asked, zone = 0, None
 
         async def call(self, method: str, path: str, *, params: str = "") -> Answer:
             self.asked += 1
             assert self.asked < 30, "it asks for ever"
             return Answer(200, json.dumps({"inventories": [row] * query.PAGE}).encode())
-
-        def see(self, data: dict[str, Any]) -> Seen | None:
-            return query.seen_vm(data, None, 0.0)
 
     async def every() -> None:
         async for _ in ZStackCloud(Stub()).select(["name~=%"]):  # type: ignore[arg-type]

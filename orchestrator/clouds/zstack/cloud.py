@@ -1,5 +1,6 @@
 """`Cloud` over a ZStack management node: reads that survive odd answers, PUTs that leave at most once."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -36,7 +37,10 @@ from orchestrator.model.target import (
 NOBODY = "f" * 8 + uuid4().hex[8:]
 """A UUID no VM has: what a dry run asks for."""
 _DENIED = ("ID.", "LICENSE.", "LOGIN_CONTROL.")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:]+")
 _HA_TAG = "ha::"
+_MANY_TAGS = 1000
+"""VMs above which the tags of all are read."""
 _MOST_PASSES = 5
 _NAMELESS = "a row of the answer has no usable uuid"
 
@@ -127,28 +131,45 @@ class ZStackCloud:
                 await anyio.sleep(0.05 if isinstance(answer, JobRunning) else 0.5)
         return None
 
-    async def select(self, conditions: Sequence[str]) -> AsyncIterator[list[Seen]]:
-        """Pages of VMs by uuid. Each page begins with the last row of the one before: where that row is not found there,
-        rows came or went meanwhile and the offsets moved, so the pages are read anew (a VM may then come twice).
+    async def select(self, conditions: Sequence[str], *, whole: bool = True) -> AsyncIterator[list[Seen]]:
+        """Pages of VMs by uuid; a VM may come twice where rows came or went meanwhile."""
+        fields = {} if whole else {"fields": query.ROW_FIELDS}
+        async for page in self._pages("/v1/vm-instances", conditions, "VMs", fields):
+            yield self._see_all(page)
+
+    async def holders(self, addresses: Addresses) -> frozenset[str]:
+        """Whoever has one of them on a network card (zstack-rest.md 7.3)."""
+        found = set[str]()
+        for key, values in (("mac", addresses.macs), ("ip", addresses.ips)):
+            for chunk in query.chunks([value for value in values if _ADDRESS.fullmatch(value)], VM_CHUNK):
+                conditions = [f"vmNics.{key}?={','.join(chunk)}"]
+                async for page in self._pages("/v1/vm-instances", conditions, "VMs", {"fields": "uuid"}):
+                    found.update(str(row.get("uuid")) for row in page)
+        return frozenset(found)
+
+    async def _pages(
+        self, path: str, conditions: Sequence[str], what: str, options: Mapping[str, str] | None = None
+    ) -> AsyncIterator[list[Mapping[str, Any]]]:
+        """Rows by uuid. Each page begins with the last row of the one before: where that row is not found there, rows came
+        or went meanwhile and the offsets moved, so the pages are read anew.
         """
         for _ in range(_MOST_PASSES):
-            start, last, known = 0, None, set[str]()
+            start, last, known = 0, None, set[object]()
             while True:
-                params = query.encode(conditions, sort="+uuid", start=start, limit=query.PAGE)
-                page = await self._rows("/v1/vm-instances", params)
+                params = query.encode(conditions, sort="+uuid", start=start, limit=query.PAGE, **(options or {}))
+                page = await self._rows(path, params)
                 if last is not None and (not page or page[0].get("uuid") != last):
                     break
-                seen = self._see_all(page)
-                yield seen
+                yield page
                 if len(page) < query.PAGE:
                     return
                 before = len(known)
-                known.update(vm.row.uuid for vm in seen)
+                known.update(str(row.get("uuid")) for row in page)
                 if len(known) == before:
-                    raise NodeAwayError("its list of VMs has no end: a whole page of it brings no other VM")
+                    raise NodeAwayError(f"its list of {what} has no end: a whole page of it brings no other")
                 start += query.PAGE - 1
                 last = page[-1].get("uuid")
-        raise NodeAwayError("the list of VMs changes faster than it can be read: try again in a quieter minute")
+        raise NodeAwayError(f"the list of {what} changes faster than it can be read: try again in a quieter minute")
 
     async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
         """Whole rows by UUID, `VM_CHUNK` a request."""
@@ -208,7 +229,7 @@ class ZStackCloud:
         """What is on these hosts now, in whatever state but Stopped."""
         found: dict[str, list[Seen]] = {uuid: [] for uuid in host_uuids}
         for chunk in query.chunks([uuid for uuid in host_uuids if query.is_uuid(uuid)], VM_CHUNK):
-            async for page in self.select([f"hostUuid?={','.join(chunk)}"]):
+            async for page in self.select([f"hostUuid?={','.join(chunk)}"], whole=False):
                 for vm in page:
                     if vm.row.state != "Stopped" and vm.row.host_uuid in found:
                         found[vm.row.host_uuid].append(vm)
@@ -217,16 +238,22 @@ class ZStackCloud:
     async def ha_levels(self, uuids: Sequence[str]) -> HaLevels:
         """HA levels from the system tags (`ha::NeverStop`), which newer nodes keep too (zstack-rest.md 4.4)."""
         levels: dict[str, str] = {}
-        for chunk in query.chunks(uuids, VM_CHUNK):
-            params = query.encode([f"tag~={_HA_TAG}%", f"resourceUuid?={','.join(chunk)}"], sort="+uuid", limit=1000)
-            try:
-                rows = await self._rows("/v1/system-tags", params)
-            except (QueryRefusedError, NodeAwayError) as error:
-                return HaLevels(levels, error.detail)
-            for row in rows:
-                tag, uuid = text_or_none(row, "tag"), text_or_none(row, "resourceUuid")
-                if tag and uuid and tag.startswith(_HA_TAG):
-                    levels[uuid] = tag.removeprefix(_HA_TAG)
+        tagged, wanted = f"tag~={_HA_TAG}%", frozenset(uuids)
+        # Of many VMs it is quicker to read the tags of all: few have one.
+        which = (
+            [[tagged]]
+            if len(uuids) > _MANY_TAGS
+            else [[tagged, f"resourceUuid?={','.join(chunk)}"] for chunk in query.chunks(uuids, VM_CHUNK)]
+        )
+        try:
+            for conditions in which:
+                async for page in self._pages("/v1/system-tags", conditions, "tags"):
+                    for row in page:
+                        tag, uuid = text_or_none(row, "tag"), text_or_none(row, "resourceUuid")
+                        if tag and uuid in wanted and uuid and tag.startswith(_HA_TAG):
+                            levels[uuid] = tag.removeprefix(_HA_TAG)
+        except (QueryRefusedError, NodeAwayError) as error:
+            return HaLevels(levels, error.detail)
         return HaLevels(levels)
 
     async def _rows(self, path: str, params: str) -> list[Mapping[str, Any]]:

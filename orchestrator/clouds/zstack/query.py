@@ -13,6 +13,8 @@ from orchestrator.model.target import Addresses, HostRow, Seen, VmRow
 
 PAGE = 500
 """VMs a page; the node's own default of 1000 would cut lists silently."""
+ROW_FIELDS = "uuid,name,type,state,hostUuid,clusterUuid"
+"""What a VM's row is made of, as far as a query's `fields` can name it."""
 _UUID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -48,19 +50,20 @@ def seen_vm(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> Seen | 
 
 def vm_row(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> VmRow | None:
     """Its row alone."""
-    if not is_uuid(data.get("uuid")):
+    uuid = data.get("uuid")
+    if not isinstance(uuid, str) or _UUID.fullmatch(uuid) is None:
         return None
     last_op = parse_node_time(data["lastOpDate"]).at(zone or UTC) if "lastOpDate" in data else None
-    volumes = [volume for volume in _list(data.get("allVolumes")) if isinstance(volume, dict)]
+    volumes = data.get("allVolumes")
     return VmRow(
-        uuid=str(data["uuid"]),
+        uuid=uuid,
         name=text_or_none(data, "name"),
         type=_shared(data, "type"),
         state=_shared(data, "state"),
         host_uuid=_shared(data, "hostUuid"),
         cluster_uuid=_shared(data, "clusterUuid"),
         last_op=last_op.timestamp() if last_op is not None and zone is not None else None,
-        storages=_same(_texts(volume.get("primaryStorageUuid") for volume in volumes)),
+        storages=_same(_texts(volumes, "primaryStorageUuid")) if volumes else (),
         read_at=now,
     )
 
@@ -68,10 +71,12 @@ def vm_row(data: Mapping[str, Any], zone: tzinfo | None, now: float) -> VmRow | 
 def addresses_of(inventory: Mapping[str, Any]) -> Addresses:
     """What its network cards have."""
     data = inventory.sent if isinstance(inventory, _Plain) else inventory
-    nics = [nic for nic in _list(data.get("vmNics")) if isinstance(nic, dict)]
-    ips = [nic.get("ip") for nic in nics]
-    ips += [ip.get("ip") for nic in nics for ip in _list(nic.get("usedIps")) if isinstance(ip, dict)]
-    return Addresses(_texts(nic.get("mac") for nic in nics), _texts(ips))
+    nics = data.get("vmNics")
+    ips = _texts(nics, "ip")
+    for nic in nics if isinstance(nics, list) else ():
+        if isinstance(nic, dict) and (used := nic.get("usedIps")):
+            ips += tuple(ip for ip in _texts(used, "ip") if ip not in ips)
+    return Addresses(_texts(nics, "mac"), ips)
 
 
 def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,9 +132,9 @@ def _same(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _texts(values: Iterable[object]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(value for value in values if isinstance(value, str) and value))
+def _texts(rows: object, key: str) -> tuple[str, ...]:
+    """The texts that rows have under a key, each once; what is no list of rows has none."""
+    if not isinstance(rows, list):
+        return ()
+    found = [value for row in rows if isinstance(row, dict) and isinstance(value := row.get(key), str) and value]
+    return tuple(found) if len(found) < 2 else tuple(dict.fromkeys(found))
