@@ -28,9 +28,12 @@ from orchestrator.plan.wording import shown
 
 
 class Section(BaseModel):
-    """What every part of a plan has in common: frozen, unknown keys refused, no silent conversions."""
+    """What every part of a plan has in common: frozen, unknown keys refused, no silent conversions.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    The text under a key is its description; `schema` reads it from the source where somebody wants it, for it takes a while.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _as_duration(value: object) -> object:

@@ -4,16 +4,22 @@ It refuses what a schema can refuse; `load_plan` also judges conditions, duratio
 between keys.
 """
 
+import ast
 import copy
+import inspect
 import json
 import re
+import textwrap
+from collections.abc import Iterator
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from orchestrator.plan.durations import format_duration
+from orchestrator.plan.fields import Section
 from orchestrator.plan.model import Plan
 
 _DEFINITION = "#/$defs/"
@@ -38,8 +44,13 @@ class _PlanSchema(GenerateJsonSchema):
 def plan_schema() -> dict[str, object]:
     """The schema of a plan file, with a title, a description and the default of each key."""
     schema: dict[str, Any] = Plan.model_json_schema(schema_generator=_PlanSchema)
-    _polish(schema)
     definitions = schema["$defs"]
+    for model in _sections(Section):
+        part = schema if model is Plan else definitions.get(model.__name__, {})
+        for key, text in _descriptions(model).items():
+            if key in part.get("properties", {}):
+                part["properties"][key]["description"] = text
+    _polish(schema)
     for name in ("WaveStop", "WaveLimits", "WaveBudget"):
         for value in definitions[name]["properties"].values():
             value.pop("default", None)  # what a wave leaves out is as the plan's, whatever the default
@@ -50,6 +61,28 @@ def plan_schema() -> dict[str, object]:
     schema["properties"]["targets"]["$ref"] = "#/$defs/Targets"
     _prune(schema)
     return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
+
+
+def _sections(model: type[Section]) -> Iterator[type[Section]]:
+    """A section, and those made from it."""
+    yield model
+    for made in model.__subclasses__():
+        yield from _sections(made)
+
+
+def _descriptions(model: type[Section]) -> dict[str, str]:
+    """The text under each key of a section, those of the sections it is made from among them."""
+    found: dict[str, str] = {}
+    for part in reversed(model.__mro__):
+        if not issubclass(part, Section):
+            continue
+        [body] = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        assert isinstance(body, ast.ClassDef)
+        for before, after in pairwise(body.body):
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=key)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[key] = inspect.cleandoc(text)
+    return found
 
 
 def _prune(schema: dict[str, Any]) -> None:
