@@ -20,7 +20,7 @@ class Verdict(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """One PUT as the action knows it; times in monotonic seconds."""
 

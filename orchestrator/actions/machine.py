@@ -11,11 +11,12 @@ machine never waits, sends or reads a clock. Times are monotonic seconds that co
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from orchestrator.actions import start, stop
+from orchestrator.actions.alter import altered
 from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, judge
 from orchestrator.actions.rules import (
     RESEND_SECONDS,
@@ -103,7 +104,7 @@ class Phase(StrEnum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ActionState:
     """Everything known of one VM's stop or start."""
 
@@ -199,27 +200,27 @@ def carry_on(state: ActionState, now: float, put: Answered | None) -> tuple[Acti
 
     A job without a verdict is asked for first, given up or not; where the last one is known, the VM is read.
     """
-    state = replace(
+    state = altered(
         state, halted=None, closed=False, at_end=None, withheld=False, tries=0, reads_failed=0, doubted=False,
         taken_up_at=now, asked_again=False,
     )  # fmt: skip
     if put is not None:
         state, _ = _answered(state, put)
     if state.last.verdict in {Verdict.OK, Verdict.ERR}:
-        return replace(state, phase=Phase.END), ReadVm()
+        return altered(state, phase=Phase.END), ReadVm()
     state = _change(state, verdict=Verdict.PENDING, never_arrived=False, ended_at=None)
-    return replace(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
+    return altered(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
 
 
 def advance(state: ActionState, signal: Signal) -> tuple[ActionState, Step | None]:
     """The next state and step; None where the step under way simply goes on (`Halt`, `Close`, `Expire`, `Saw`)."""
     match signal:
         case Halt(reason=reason):
-            return replace(state, halted=state.halted or reason), None
+            return altered(state, halted=state.halted or reason), None
         case Close():
-            return replace(state, closed=True), None
+            return altered(state, closed=True), None
         case Expire(at_end=at_end):
-            return replace(state, closed=True, at_end=at_end), None
+            return altered(state, closed=True, at_end=at_end), None
         case Saw(now=now, state=word):
             return _saw(state, now, word), None
         case Read():
@@ -257,12 +258,12 @@ def withhold(state: ActionState, now: float) -> tuple[ActionState, Step]:
     """Instead of the `Send` or `Resend` just asked for, which a `Halt` or the window's close has overtaken."""
     assert state.barred is not None
     if state.pending is None:
-        return _settle_read(replace(state, phase=Phase.SETTLE), now, unreadable=False)
+        return _settle_read(altered(state, phase=Phase.SETTLE), now, unreadable=False)
     type_ = state.pending[0]
-    state = replace(state, pending=None)
+    state = altered(state, pending=None)
     if not state.attempts:
-        return _turn(replace(state, phase=Phase.TURN), now, unreadable=False)
-    state = replace(state, phase=Phase.END, withheld=state.withheld or type_ is not state.rules.type)
+        return _turn(altered(state, phase=Phase.TURN), now, unreadable=False)
+    state = altered(state, phase=Phase.END, withheld=state.withheld or type_ is not state.rules.type)
     return _settle_mid(state, now, state.end)
 
 
@@ -272,9 +273,9 @@ def abandon(state: ActionState, reason: Reason) -> tuple[ActionState, Done]:
         state = _change(state, never_arrived=True, verdict=Verdict.NONE)
     if not state.sent:
         text = "its turn never came" if not state.attempts else "its call never reached the node"
-        state, step = _done(replace(state, state=None), Outcome.NOT_REACHED, text, reason)
+        state, step = _done(altered(state, state=None), Outcome.NOT_REACHED, text, reason)
     else:
-        state, step = _judged(replace(state, state=None, gone_row=False))
+        state, step = _judged(altered(state, state=None, gone_row=False))
     assert isinstance(step, Done)
     return state, step
 
@@ -282,27 +283,27 @@ def abandon(state: ActionState, reason: Reason) -> tuple[ActionState, Done]:
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _take(state: ActionState, read: Read) -> ActionState:
     if read.unreadable:
-        return replace(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1)
+        return altered(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1)
     word = read.row.state if read.row is not None else None
     last_op = read.row.last_op if read.row is not None else None
-    state = replace(state, state=word, gone_row=read.row is None, reads_failed=0, last_op=last_op)
+    state = altered(state, state=word, gone_row=read.row is None, reads_failed=0, last_op=last_op)
     return _saw(state, read.now, word)
 
 
 def _saw(state: ActionState, now: float, word: str | None) -> ActionState:
     if word != state.watched:
-        state = replace(state, watched=word)
+        state = altered(state, watched=word)
     if not state.attempts:
         return state
     if word == MIDS[state.rules.verb]:
         return _change(state, stopping_seen=True)
     if word == GOALS[state.rules.verb] and state.first_off_at is None:
-        return replace(state, first_off_at=now)
+        return altered(state, first_off_at=now)
     return state
 
 
 def _change(state: ActionState, **changes: object) -> ActionState:
-    return replace(state, attempts=(*state.attempts[:-1], replace(state.last, **changes)))  # type: ignore[arg-type]
+    return altered(state, attempts=(*state.attempts[:-1], altered(state.last, **changes)))  # type: ignore[arg-type]
 
 
 # ── before the first PUT ───────────────────────────────────────────────────────────────────────────────────────────
@@ -319,7 +320,7 @@ def _turn(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSt
             words = "its state could not be read" if unreadable else f"its state still reads {state.state}"
             return _done(state, Outcome.FAILED, f"{words} at the end of its wait; nothing was sent", Reason.STATE)
         return state, Wait(min(until, now + 2.0 * rules.scale))
-    return _send(replace(state, before=state.state), rules.type, AttemptReason.PLAN, rules.timeout_of(rules.type))
+    return _send(altered(state, before=state.state), rules.type, AttemptReason.PLAN, rules.timeout_of(rules.type))
 
 
 def _at_turn(state: ActionState) -> Judgement | None:
@@ -331,7 +332,7 @@ def _at_turn(state: ActionState) -> Judgement | None:
 
 def _send(state: ActionState, type_: AttemptType, reason: AttemptReason, timeout_seconds: float) -> tuple[ActionState, Step]:
     seconds = whole_seconds(timeout_seconds)
-    state = replace(
+    state = altered(
         state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False, missing=False, asked_again=False
     )
     return state, Send(type_, reason, seconds)
@@ -342,13 +343,13 @@ def _answered(state: ActionState, signal: Answered) -> tuple[ActionState, Step]:
     if state.pending is not None:
         type_, reason, seconds = state.pending
         attempt = Attempt(type_, reason, signal.job_uuid, seconds, signal.at, signal.node_at, 0.0)
-        state = replace(state, pending=None, attempts=(*state.attempts, attempt), unreadable_job=None)
+        state = altered(state, pending=None, attempts=(*state.attempts, attempt), unreadable_job=None)
         if state.first_off_at is not None and type_ is not AttemptType.COLD:
-            state = replace(state, first_off_at=None)
-        state = replace(state, tries=state.tries + 1)
+            state = altered(state, first_off_at=None)
+        state = altered(state, tries=state.tries + 1)
     if state.last.type is state.rules.type and sum(attempt.type is state.last.type for attempt in state.attempts) == 1:
         # Its time counts from when it left last: what never arrived before has used none of it.
-        state = replace(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
+        state = altered(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
     deadline = signal.at + state.last.api_timeout_seconds + state.rules.margin_seconds
     state = _change(state, at=signal.at, node_at=signal.node_at, deadline=deadline)
     match signal.result:
@@ -357,35 +358,35 @@ def _answered(state: ActionState, signal: Answered) -> tuple[ActionState, Step]:
             return _watch(state)
         case Refused(error=error, status=status):
             state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
-            return replace(state, phase=Phase.END), ReadVm()
+            return altered(state, phase=Phase.END), ReadVm()
         case Lost(error=error):
             never_left = error.code == "http.unsent" and not state.last.tried
             state = _change(state, error=error, never_left=never_left, tried=not never_left)
             if never_left and state.barred is not None:
-                return _settle_read(replace(state, phase=Phase.SETTLE), signal.now, unreadable=False)
+                return _settle_read(altered(state, phase=Phase.SETTLE), signal.now, unreadable=False)
             if state.at_end == "abandon":
-                return replace(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
+                return altered(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
             pause = state.rules.back_off(state.tries)
-            return replace(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
+            return altered(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
 
 
 def _settle(state: ActionState, now: float, answer: JobAnswer) -> tuple[ActionState, Step]:
-    state = replace(state, unheard=isinstance(answer, JobUnreadable))
+    state = altered(state, unheard=isinstance(answer, JobUnreadable))
     match answer:
         case JobRunning():
             return _watch(_change(state, error=None, accepted=True))
         case JobSucceeded() | JobFailed():
             state = _change(state, error=None)
-            return _verdict(replace(state, phase=Phase.WATCH), now, answer)
+            return _verdict(altered(state, phase=Phase.WATCH), now, answer)
         case JobMissing():
             return _settle_read(state, now, unreadable=False) if state.doubted else (state, ReadVm())
         case JobUnreadable():
             until = _at_least(state, state.last.deadline, state.rules.margin_seconds)
             if now >= until or state.at_end == "abandon":
-                heard_out = replace(state, phase=Phase.WATCH, unheard=not state.asked_again, asked_again=True)
+                heard_out = altered(state, phase=Phase.WATCH, unheard=not state.asked_again, asked_again=True)
                 return _no_verdict(heard_out, now)
             pause = state.rules.back_off(state.tries)
-            return replace(state, tries=state.tries + 1), Wait(min(now + pause, until))
+            return altered(state, tries=state.tries + 1), Wait(min(now + pause, until))
 
 
 def _settle_read(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionState, Step]:
@@ -400,27 +401,27 @@ def _settle_read(state: ActionState, now: float, *, unreadable: bool) -> tuple[A
         until = _at_least(state, max(job.deadline, now), rules.timeout_of(job.type) + rules.margin_seconds)
         return _watch(_change(state, deadline=until))
     if end is End.GOAL and not state.doubted:
-        return replace(state, doubted=True), Look(job.job_uuid)
+        return altered(state, doubted=True), Look(job.job_uuid)
     over = unreadable or end in {End.GOAL, End.GONE} or state.barred is not None or state.at_end == "abandon"
     forgotten = job.accepted or age >= RESEND_SECONDS
     # A cold that may have acted is the last one, unless the plan asks for cold and nobody knows that it arrived.
     last_cold = job.type is AttemptType.COLD and (job.accepted or rules.type is not AttemptType.COLD)
     if forgotten and (over or last_cold):
-        return _no_verdict(replace(state, phase=Phase.WATCH), now)
+        return _no_verdict(altered(state, phase=Phase.WATCH), now)
     if forgotten and _touched(state):
         return _finish(_change(state, verdict=Verdict.NONE, ended_at=None))
     if age >= RESEND_SECONDS:
         seconds = rules.timeout_of(job.type)
-        state = replace(_change(state, verdict=Verdict.NONE, ended_at=None), grace_until=now + seconds, tries=0)
+        state = altered(_change(state, verdict=Verdict.NONE, ended_at=None), grace_until=now + seconds, tries=0)
         return _send(state, job.type, job.reason, seconds)
     if over or state.tries > _MOST_TRIES:
         state = _change(state, never_arrived=True, verdict=Verdict.NONE, ended_at=now)
         if state.barred is not None and job.type is not rules.type:
-            state = replace(state, withheld=True)
+            state = altered(state, withheld=True)
         if state.sent:
             return _finish(state)
         return _never_sent(state)
-    return replace(state, phase=Phase.ANSWER, doubted=False), Resend(job.job_uuid)
+    return altered(state, phase=Phase.ANSWER, doubted=False), Resend(job.job_uuid)
 
 
 def _touched(state: ActionState) -> bool:
@@ -451,21 +452,21 @@ def _never_sent(state: ActionState) -> tuple[ActionState, Step]:
 
 # ── the job ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _verdict(state: ActionState, now: float, answer: JobAnswer) -> tuple[ActionState, Step]:
-    job, state = state.last, replace(state, unheard=isinstance(answer, JobUnreadable))
+    job, state = state.last, altered(state, unheard=isinstance(answer, JobUnreadable))
     match answer:
         case JobSucceeded():
-            return replace(_ok(state, now, answer), phase=Phase.END), ReadVm()
+            return altered(_ok(state, now, answer), phase=Phase.END), ReadVm()
         case JobFailed(error=error):
             # What it was refused for may have passed by the time it is read again: the state seen until now counts.
             kind = _class_of(state, error, state.watched, None)
             state = _change(state, verdict=Verdict.ERR, error=error, ended_at=now, accepted=True)
-            return replace(state, phase=Phase.END, again=kind is ErrorClass.AGAIN), ReadVm()
+            return altered(state, phase=Phase.END, again=kind is ErrorClass.AGAIN), ReadVm()
         case JobUnreadable(error=error):
-            state = replace(state, unreadable_job=error)
+            state = altered(state, unreadable_job=error)
         case JobRunning():
-            state = replace(_change(state, accepted=True), missing=False)
+            state = altered(_change(state, accepted=True), missing=False)
         case JobMissing():
-            state = replace(state, missing=not job.accepted)
+            state = altered(state, missing=not job.accepted)
             if state.missing and state.first_off_at is not None:
                 return _no_verdict(state, now)
     if now >= job.deadline or state.cut_short:
@@ -476,7 +477,7 @@ def _verdict(state: ActionState, now: float, answer: JobAnswer) -> tuple[ActionS
 def _watch(state: ActionState) -> tuple[ActionState, Step]:
     """Follow the job to its deadline; where the window's end cuts it short, only look once more."""
     until = state.last.at if state.cut_short else state.last.deadline
-    return replace(state, phase=Phase.WATCH), Watch(state.last.job_uuid, until)
+    return altered(state, phase=Phase.WATCH), Watch(state.last.job_uuid, until)
 
 
 def _ok(state: ActionState, now: float, answer: JobSucceeded) -> ActionState:
@@ -497,7 +498,7 @@ def _is_no_op(job: Attempt, row: VmRow | None) -> bool:
 def _no_verdict(state: ActionState, now: float) -> tuple[ActionState, Step]:
     error = state.unreadable_job or state.last.error
     state = _change(state, verdict=Verdict.NONE, error=error, ended_at=None)
-    return replace(state, phase=Phase.END), ReadVm()
+    return altered(state, phase=Phase.END), ReadVm()
 
 
 # ── after it ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -512,7 +513,7 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
         assert job.error is not None
         kind = _class_of(state, job.error, state.state, job.status)
         if state.again or kind is ErrorClass.AGAIN:
-            state = replace(state, again=True)
+            state = altered(state, again=True)
             if job.type is AttemptType.COLD and not nothing_done(job.error, job.status):
                 return _settle_mid(state, now, end)  # it may have acted: never a second one
             if state.cut_short:
@@ -524,7 +525,7 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
             return _fall_back(state, now, end, AttemptReason.ERROR)
     elif job.verdict is Verdict.NONE:
         if state.unheard:  # the node was away when it was asked last, and is not now: its word may be waiting
-            state = replace(_change(state, verdict=Verdict.PENDING), asked_again=True, phase=Phase.SETTLE)
+            state = altered(_change(state, verdict=Verdict.PENDING), asked_again=True, phase=Phase.SETTLE)
             return state, Look(job.job_uuid)
         return _fall_back(state, now, end, AttemptReason.TIMEOUT)
     return _settle_mid(state, now, end)
@@ -573,10 +574,10 @@ def _fall_back(state: ActionState, now: float, end: End, reason: AttemptReason) 
     if unwatched and (_touched(state) or (state.first_off_at is not None and end is End.ELSE)):
         return _finish(state)
     if state.barred is not None:
-        return _settle_mid(replace(state, withheld=True), now, end)
+        return _settle_mid(altered(state, withheld=True), now, end)
     type_ = state.rules.fallback_type
     seconds = state.rules.timeout_of(type_)
-    return _send(replace(state, grace_until=now + seconds, tries=0), type_, reason, seconds)
+    return _send(altered(state, grace_until=now + seconds, tries=0), type_, reason, seconds)
 
 
 def _settle_mid(state: ActionState, now: float, end: End) -> tuple[ActionState, Step]:
@@ -596,7 +597,7 @@ def _finish(state: ActionState) -> tuple[ActionState, Step]:
             return _never_sent(state)
     graces = [attempt for attempt in state.attempts if attempt.type is AttemptType.GRACE]
     if graces and state.last.type is AttemptType.COLD and graces[-1].verdict is Verdict.NONE and state.state is not None:
-        return replace(state, phase=Phase.LAST_LOOK), Look(graces[-1].job_uuid)
+        return altered(state, phase=Phase.LAST_LOOK), Look(graces[-1].job_uuid)
     return _judged(state)
 
 
@@ -607,12 +608,12 @@ def _last_look(state: ActionState, now: float, answer: JobAnswer) -> tuple[Actio
         case JobSucceeded(seen=seen):
             stopped = seen is not None and seen.row.state == "Stopped"
             no_op = _is_no_op(grace, seen.row if seen is not None else None)
-            grace = replace(grace, verdict=Verdict.OK, ended_at=now, stopped=stopped, no_op=no_op)
+            grace = altered(grace, verdict=Verdict.OK, ended_at=now, stopped=stopped, no_op=no_op)
         case JobFailed(error=error):
-            grace = replace(grace, verdict=Verdict.ERR, error=error, ended_at=now)
+            grace = altered(grace, verdict=Verdict.ERR, error=error, ended_at=now)
         case _:
             pass
-    return _judged(replace(state, attempts=(*state.attempts[:place], grace, *state.attempts[place + 1 :])))
+    return _judged(altered(state, attempts=(*state.attempts[:place], grace, *state.attempts[place + 1 :])))
 
 
 def _judged(state: ActionState) -> tuple[ActionState, Step]:
@@ -621,7 +622,7 @@ def _judged(state: ActionState) -> tuple[ActionState, Step]:
 
 
 def _judged_so(state: ActionState, judgement: Judgement) -> tuple[ActionState, Step]:
-    return replace(state, phase=Phase.DONE), Done(judgement)
+    return altered(state, phase=Phase.DONE), Done(judgement)
 
 
 def _done(state: ActionState, outcome: Outcome, text: str, reason: Reason | None = None) -> tuple[ActionState, Step]:

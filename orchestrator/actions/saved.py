@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
+from orchestrator.actions.alter import altered
 from orchestrator.actions.judge import Attempt, Verdict
 from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
@@ -45,14 +46,12 @@ def save(saved: Saved, unix_ahead: float) -> str:
     """As text. `unix_ahead`: seconds since 1970 minus monotonic seconds, now."""
     shifted = _shifted(saved, lambda at: at + unix_ahead)
     put = shifted.put
-    return json.dumps(
-        {
-            "state": _STATE.dump_python(shifted.state, mode="json", exclude={"rules", "taken_up_at"}, exclude_defaults=True),
-            "started_at": shifted.started_at,
-            "put": None if put is None else [put.job_uuid, put.at, put.node_at],
-        },
-        separators=(",", ":"),
-    )
+    state = _STATE.dump_json(shifted.state, exclude={"rules", "taken_up_at"}, exclude_defaults=True).decode()
+    rest = {
+        "started_at": shifted.started_at,
+        "put": None if put is None else [put.job_uuid, put.at, put.node_at],
+    }
+    return f'{{"state":{state},{json.dumps(rest, separators=(",", ":"))[1:]}'
 
 
 def load(text: str, rules: Rules, unix_ahead: float, now: float, node_ahead: float | None = None) -> Saved:
@@ -76,11 +75,11 @@ def _shifted(saved: Saved, move: Callable[[float], float]) -> Saved:
 
     def attempt(one: Attempt) -> Attempt:
         at = move(one.at)
-        return replace(one, at=at, deadline=at + one.deadline - one.at, ended_at=moved(one.ended_at))
+        return altered(one, at=at, deadline=at + one.deadline - one.at, ended_at=moved(one.ended_at))
 
     state = saved.state
     turn_at = move(state.turn_at)
-    state = replace(
+    state = altered(
         state,
         turn_at=turn_at,
         grace_until=turn_at + state.grace_until - state.turn_at,

@@ -323,7 +323,7 @@ class Drive:
 
     async def _watch(self, state: ActionState, step: Watch) -> tuple[ActionState, Step]:
         clock = self._m.clock
-        async with self._m.watcher.follow(self._record.uuid, step.job_uuid, acknowledged=state.last.accepted) as seen:
+        with self._m.watcher.follow(self._record.uuid, step.job_uuid, acknowledged=state.last.accepted) as seen:
             until = clock.now() if state.cut_short else step.until
             within = anyio.move_on_after(max(0.0, until - clock.now()))
             with within, self._m.halt.at_expiry(within.cancel):

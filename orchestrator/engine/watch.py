@@ -6,13 +6,11 @@ the VM is Stopping (or Starting) by a job that the node has acknowledged, sooner
 never becomes Stopping, and an unknown one may be somebody else's doing.
 """
 
-import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from orchestrator.actions.machine import Looked, Saw
 from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, QueryRefusedError
@@ -28,16 +26,54 @@ _LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
 _AT_WORK = frozenset({"Stopping", "Starting"})
 
 
-class _Followed:
-    __slots__ = ("acknowledged", "busy", "job_uuid", "missing", "next_look", "out", "pause", "state", "vm_uuid")
+class Mailbox:
+    """What is seen of one job, in order, to be iterated over by one reader; it ends where the node is gone.
 
-    def __init__(
-        self, vm_uuid: str, job_uuid: str, out: MemoryObjectSendStream[Looked | Saw], now: float, *, acknowledged: bool
-    ) -> None:
+    Every change is said once, so nothing may be dropped: it holds whatever comes, which is a few words for each job.
+    """
+
+    __slots__ = ("_closed", "_letters", "_news")
+
+    def __init__(self) -> None:
+        self._letters: list[Looked | Saw] = []
+        self._news: anyio.Event | None = None
+        self._closed = False
+
+    def post(self, letter: Looked | Saw) -> None:
+        """Another word."""
+        self._letters.append(letter)
+        self._tell()
+
+    def close(self) -> None:
+        """No more comes."""
+        self._closed = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None:
+            self._news.set()
+
+    def __aiter__(self) -> "Mailbox":
+        return self
+
+    async def __anext__(self) -> Looked | Saw:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        while not self._letters:
+            if self._closed:
+                raise StopAsyncIteration
+            self._news = anyio.Event()
+            await self._news.wait()
+        return self._letters.pop(0)
+
+
+class _Followed:
+    __slots__ = ("acknowledged", "box", "busy", "job_uuid", "missing", "next_look", "pause", "state", "vm_uuid")
+
+    def __init__(self, vm_uuid: str, job_uuid: str, now: float, *, acknowledged: bool) -> None:
         self.vm_uuid = vm_uuid
         self.job_uuid = job_uuid
         self.acknowledged = acknowledged
-        self.out = out
+        self.box = Mailbox()
         self.state: str | None = "?"
         self.pause = 0.0
         self.next_look = now
@@ -68,23 +104,18 @@ class Watcher:
         self._someone = anyio.Event()
         self._asking = False
 
-    @asynccontextmanager
-    async def follow(
-        self, vm_uuid: str, job_uuid: str, *, acknowledged: bool
-    ) -> AsyncIterator[MemoryObjectReceiveStream[Looked | Saw]]:
-        """A stream of what is seen of one job, each change of its VM's state once; it ends where the node is gone.
+    @contextmanager
+    def follow(self, vm_uuid: str, job_uuid: str, *, acknowledged: bool) -> Iterator[Mailbox]:
+        """What is seen of one job, each change of its VM's state once.
 
         `acknowledged`: the node has said that it knows the job.
         """
-        # Said once, so nothing may be dropped: the stream holds whatever comes, which is a few words for each job.
-        out, into = anyio.create_memory_object_stream[Looked | Saw](math.inf)
-        followed = _Followed(vm_uuid, job_uuid, out, self._clock.now() + 4 * self._tick, acknowledged=acknowledged)
+        followed = _Followed(vm_uuid, job_uuid, self._clock.now() + 4 * self._tick, acknowledged=acknowledged)
         followed.pause = self._tick
         self._followed[job_uuid] = followed
         self._someone.set()
         try:
-            with out, into:
-                yield into
+            yield followed.box
         finally:
             self._followed.pop(job_uuid, None)
 
@@ -110,7 +141,7 @@ class Watcher:
             states = await self._outage.call(lambda: self._cloud.states(uuids))
         except NodeGoneError:
             for entry in list(self._followed.values()):
-                entry.out.close()
+                entry.box.close()
                 self._followed.pop(entry.job_uuid, None)
             return
         except QueryRefusedError:
@@ -126,7 +157,7 @@ class Watcher:
     def _consider(self, entry: _Followed, state: str | None, now: float) -> None:
         if state == entry.state:
             return
-        self._post(entry, Saw(now, state))
+        entry.box.post(Saw(now, state))
         first, entry.state = entry.state == "?", state
         entry.pause = self._tick
         # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
@@ -151,11 +182,4 @@ class Watcher:
         was_missing, entry.missing = entry.missing, isinstance(answer, JobMissing)
         entry.acknowledged = not entry.missing
         if was_missing or not isinstance(answer, JobRunning):  # a job that turned up after all is news
-            self._post(entry, Looked(self._clock.now(), entry.job_uuid, answer))
-
-    @staticmethod
-    def _post(entry: _Followed, signal: Looked | Saw) -> None:
-        try:
-            entry.out.send_nowait(signal)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return  # nobody listens any more
+            entry.box.post(Looked(self._clock.now(), entry.job_uuid, answer))
