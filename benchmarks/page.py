@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import grid, peers, stack
+from benchmarks import grid, peers, scale, stack
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -33,9 +33,16 @@ STACK_WORDS = """\
 ## The whole stack
 
 {vms} VMs that take 5 to 45 s (mean 25 s), {in_flight} in flight, against the simulated node in time that is
-compressed {scale:g} times, with the journal as in any run. Latency is from a job's end at the node until its VM's outcome
-stands here; makespan and latency are of the node's own record. Bare aiohttp asks for as many answers again in the same
-process, and does nothing with them. Start-up is a median over rounds that alternate with an interpreter that does nothing.
+compressed {scale:g} times, with journal and JSON log as in any run. Latency is from a job's end at the node until its VM's
+outcome stands here; makespan and latency are of the node's own record. Bare aiohttp asks for as many answers again in the
+same process, and does nothing with them. Start-up is a median over rounds that alternate with an interpreter that does
+nothing.
+"""
+SCALE_WORDS = """\
+## Many VMs
+
+The most memory that one `orchestrator run` ever holds, 2000 VMs in flight, with journal, log and report; and the CPU that
+resolving a filter takes beyond that of receiving its pages.
 """
 PEERS_WORDS = """\
 ## Beside what people use today
@@ -93,6 +100,7 @@ def parts(*, full: bool) -> Iterator[str]:
         size = stack.Size(vms, 500, 4.0)
         words = STACK_WORDS.format(vms=f"{vms:,}".replace(",", " "), in_flight=size.in_flight, scale=size.time_scale)
         yield words + "\n" + "\n".join(stack.rows(stack.measure(size))) + "\n"
+    yield SCALE_WORDS + "\n" + "\n".join(stack.rows(scale.measure(full=full), scale.MUST)) + "\n"
     found = peers.measure(full=full)
     good = peers.good_night(full=full)
     guest = good.scenario.vms[0].guest.shutdown

@@ -65,20 +65,23 @@ class Estimates:
 
     def begins(self, host: str | None, now: float) -> None:
         """A VM that was queued on this host takes its slots: what it holds them for counts before it has ended."""
-        self._fly(host, 1, now)
-
-    def ends(self, host: str | None, began: float) -> None:
-        """It has given them back."""
-        self._fly(host, -1, -began)
-
-    def _fly(self, host: str | None, flying: int, since: float) -> None:
         every, sums = self._all, self._hosts.get(host)
         if sums is None:
             sums = self._hosts[host] = _Sums()
-        every.flying += flying
-        every.since += since
-        sums.flying += flying
-        sums.since += since
+        every.flying += 1
+        every.since += now
+        sums.flying += 1
+        sums.since += now
+
+    def ends(self, host: str | None, began: float) -> None:
+        """It has given them back."""
+        every, sums = self._all, self._hosts.get(host)
+        if sums is None:
+            sums = self._hosts[host] = _Sums()
+        every.flying -= 1
+        every.since -= began
+        sums.flying -= 1
+        sums.since -= began
 
     def finished(self, host: str | None, seconds: float) -> None:
         """A VM that was queued on this host has held its slots for so long."""

@@ -7,9 +7,12 @@ away when they come up.
 """
 
 import heapq
+import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 
 from orchestrator.engine.estimates import Estimates
 from orchestrator.model.target import VmRow
@@ -37,8 +40,8 @@ class Slots:
     def __init__(self, limits: SlotLimits, within: "Slots | None" = None) -> None:
         self.limits = limits
         self._within = within
-        self._hosts_only: bool = (
-            limits.per_cluster is None and limits.per_primary_storage is None and (within is None or within._hosts_only)
+        self.hosts_only: bool = (
+            limits.per_cluster is None and limits.per_primary_storage is None and (within is None or within.hosts_only)
         )
         """Is a VM's host all that matters of its place?"""
         self.total = 0
@@ -55,7 +58,7 @@ class Slots:
     def place_free(self, row: VmRow) -> bool:
         """Is there a slot everywhere this VM counts, the total left aside?"""
         limits = self.limits
-        if self._hosts_only:
+        if self.hosts_only:
             return self.host_free(row.host_uuid)
         return (
             (self._within is None or self._within.place_free(row))
@@ -78,6 +81,11 @@ class Slots:
 
     def take(self, row: VmRow) -> None:
         """It is in flight from now on, and counts everywhere it should."""
+        if self.hosts_only and self._within is None:  # as most plans have it; the same, in one step
+            self.total += 1
+            if row.host_uuid is not None:
+                self.hosts[row.host_uuid] += 1
+            return
         self.count(1)
         self.take_place(row)
 
@@ -91,7 +99,7 @@ class Slots:
         """Count it on host, cluster and storages; `sign` -1 gives the slots back."""
         if row.host_uuid is not None:
             self.hosts[row.host_uuid] += sign
-        if not self._hosts_only:
+        if not self.hosts_only:
             if row.cluster_uuid is not None:
                 self.clusters[row.cluster_uuid] += sign
             for storage in row.storages:
@@ -106,11 +114,13 @@ _UNKNOWN = 3.0
 
 @dataclass(slots=True)
 class _Lane:
-    """The VMs of one host that wait, the longest first where they are known. `known` is the work of those."""
+    """The VMs of one host that wait, each with the seconds that it is placed by, the longest first; `work` is their sum.
 
-    queue: deque[VmRow] = field(default_factory=deque)
-    known: float = 0.0
-    unknown: int = 0
+    Where nobody knows any VM of the run, all of these are 0, and the host's mean counts instead.
+    """
+
+    queue: deque[tuple[float, VmRow]] = field(default_factory=deque)
+    work: float = 0.0
     stamp: int = 0
     listed: bool = False
     """Has it an entry in the heap that counts?"""
@@ -143,9 +153,9 @@ class Lanes:
 
     def add(self, row: VmRow) -> None:
         """Queue a VM on the host it was last read on."""
-        lane = self._lanes.setdefault(row.host_uuid, _Lane())
-        lane.queue.append(row)
-        self._count(lane, row, 1)
+        lane, length = self._lanes.setdefault(row.host_uuid, _Lane()), self._length(row)
+        lane.queue.append((length, row))
+        lane.work += length
         self._waiting += 1
         self._grown[row.host_uuid] = None
 
@@ -156,8 +166,8 @@ class Lanes:
             return None
         self._settle()
         passed_over: list[str | None] = []
-        row, heap, lanes, slots = None, self._heap, self._lanes, self._slots
-        while heap and row is None:
+        found, heap, lanes, slots = None, self._heap, self._lanes, self._slots
+        while heap and found is None:
             _, stamp, host = heapq.heappop(heap)
             lane = lanes[host]
             if stamp != lane.stamp:
@@ -165,17 +175,21 @@ class Lanes:
             lane.listed = False
             if not lane.queue or not slots.host_free(host):
                 continue  # a host that is full comes back with its next completion
-            row = self._first_that_fits(lane)
-            if row is None:
+            place = 0 if slots.hosts_only else self._first_that_fits(lane)
+            if place is None:
                 passed_over.append(host)
-            else:
-                slots.take(row)
-                self._waiting -= 1
-                self._estimates.begins(host, now)
+                continue
+            length, found = lane.queue[place]
+            del lane.queue[place]
+            lane.work -= length
+            slots.take(found)
+            self._waiting -= 1
+            self._estimates.begins(host, now)
+            if slots.host_free(host):
                 self._key(host)
         for host in passed_over:
             self._key(host)
-        return row
+        return found
 
     def carry_on(self, row: VmRow, now: float) -> float:
         """One that never waited here takes its slots, full or not; returns when it began, for `done`."""
@@ -211,23 +225,21 @@ class Lanes:
 
     def drain(self) -> list[VmRow]:
         """Everything that waits, out of the queues."""
-        left = [row for lane in self._lanes.values() for row in lane.queue]
+        left = [row for lane in self._lanes.values() for _, row in lane.queue]
         for lane in self._lanes.values():
             lane.queue.clear()
-            lane.known, lane.unknown = 0.0, 0
+            lane.work = 0.0
         self._waiting = 0
         return left
 
     def drop(self, uuids: Collection[str]) -> None:
         """These out of the queues, where they wait there."""
         for host, lane in self._lanes.items():
-            dropped = [row for row in lane.queue if row.uuid in uuids]
-            if not dropped:
+            kept = deque(each for each in lane.queue if each[1].uuid not in uuids)
+            if len(kept) == len(lane.queue):
                 continue
-            self._waiting -= len(dropped)
-            for row in dropped:
-                self._count(lane, row, -1)
-            lane.queue = deque(row for row in lane.queue if row.uuid not in uuids)
+            self._waiting -= len(lane.queue) - len(kept)
+            lane.queue, lane.work = kept, math.fsum(length for length, _ in kept)
             self._key(host)
 
     def _settle(self) -> None:
@@ -235,35 +247,22 @@ class Lanes:
         for host in self._grown:
             lane = self._lanes[host]
             if self._assumed is not None:
-                lane.queue = deque(sorted(lane.queue, key=self._length, reverse=True))
+                lane.queue = deque(sorted(lane.queue, key=itemgetter(0), reverse=True))
             self._key(host)
         self._grown.clear()
 
-    def _first_that_fits(self, lane: _Lane) -> VmRow | None:
-        first = lane.queue[0]
-        if self._slots.place_free(first):
-            lane.queue.popleft()
-            self._count(lane, first, -1)
-            return first
-        for place, row in enumerate(lane.queue):
-            if place >= _LOOK_AHEAD:
-                return None
+    def _first_that_fits(self, lane: _Lane) -> int | None:
+        """Where in the queue; None where none of the first may start now."""
+        for place, (_, row) in enumerate(islice(lane.queue, _LOOK_AHEAD)):
             if self._slots.place_free(row):
-                del lane.queue[place]
-                self._count(lane, row, -1)
-                return row
+                return place
         return None
 
     def _length(self, row: VmRow) -> float:
+        if self._assumed is None:
+            return 0.0
         known = self._estimates.known.get(row.uuid)
-        return known.likely if known is not None else self._assumed or 0.0
-
-    def _count(self, lane: _Lane, row: VmRow, sign: int) -> None:
-        known = None if self._assumed is None else self._estimates.known.get(row.uuid)
-        if known is None:
-            lane.unknown += sign
-        else:
-            lane.known += sign * known.likely
+        return known.likely if known is not None else self._assumed
 
     def _key(self, host: str | None) -> None:
         lane = self._lanes[host]
@@ -273,8 +272,7 @@ class Lanes:
         self._stamp = lane.stamp = stamp = self._stamp + 1
         slots = self._per_host
         if self._assumed is None:
-            key = self._estimates.mean(host, self._now) * (lane.unknown + slots - 1) / slots
+            key = self._estimates.mean(host, self._now) * (len(lane.queue) + slots - 1) / slots
         else:
-            work = lane.known + lane.unknown * self._assumed
-            key = (work + (slots - 1) * self._length(lane.queue[0])) / slots
+            key = (lane.work + (slots - 1) * lane.queue[0][0]) / slots
         heapq.heappush(self._heap, (-key, stamp, host))
