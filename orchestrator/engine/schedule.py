@@ -207,15 +207,13 @@ class Lanes:
         if telling:
             self._estimates.finished(host, now - began)
         self._finished += 1
-        if self._assumed is not None:
-            self.wake(host)
-        elif self._finished >= self._refresh:
+        if self._assumed is None and self._finished >= self._refresh:
             # The common mean has moved for everybody, less and less as the run goes.
             self._refresh = self._finished + len(self._lanes)
             for known in self._lanes:
                 self._key(known)
         else:
-            self._key(host)
+            self.wake(host)
 
     def wake(self, host: str | None) -> None:
         """A slot came free on this host: it may start again."""
