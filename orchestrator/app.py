@@ -234,8 +234,10 @@ async def run(
                 parent_run=parent_run,
             )
             owner = this_process(record.started_by)
+            # A run of many thousands needs the room.
+            prepared = replace(prepared, preview=prepared.preview.model_copy(update={"vms": ()}))
             begun = opening(prepared, record)
-            del prepared  # a run of many thousands needs the room
+            del prepared
             this = Run(begun, cloud, journal, owner=owner, clock=clock, listeners=listeners(record.id))
             del begun
             started(this)

@@ -1,11 +1,11 @@
 """The hosts of a run's targets after it, and whether each is really empty."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import anyio
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
-from orchestrator.engine.records import totals_of
+from orchestrator.engine.records import Settled, totals_of
 from orchestrator.engine.verify import left_why
 from orchestrator.model.report import HostRecord, LeftOnHost, VmRecord
 from orchestrator.model.target import HostRow, Seen
@@ -14,14 +14,16 @@ _PATIENCE_SECONDS = 60.0
 
 
 async def read_hosts(
-    cloud: Cloud | None, records: Collection[VmRecord], excluded: frozenset[str], *, emptied: bool = True
+    cloud: Cloud | None, records: Mapping[str, VmRecord | Settled], excluded: frozenset[str], *, emptied: bool = True
 ) -> tuple[list[HostRecord], str | None]:
-    """The hosts, and a warning where what is left on them could not be read. `cloud` None: nobody asks it any more.
+    """The hosts of `records` (by UUID), and a warning where what is left on them could not be read.
+
+    `cloud` None: nobody asks it any more.
 
     `emptied`: what is left on them is of interest, as after a stop.
     """
-    by_host: dict[str, list[VmRecord]] = {}
-    for record in records:
+    by_host: dict[str, list[VmRecord | Settled]] = {}
+    for record in records.values():
         if record.host_uuid is not None:
             by_host.setdefault(record.host_uuid, []).append(record)
     rows: Mapping[str, HostRow] = {}
@@ -36,7 +38,7 @@ async def read_hosts(
             warning = f"the hosts could not be read whole: {error.detail}"
         except TimeoutError:
             warning = f"the hosts could not be read whole within {_PATIENCE_SECONDS:.0f} s"
-    outcomes = {record.uuid: record.outcome for record in records if record.outcome is not None}
+    outcomes = {uuid: record.outcome for uuid, record in records.items() if record.outcome is not None}
 
     def left_on(host: str) -> tuple[LeftOnHost, ...] | None:
         if left is None:

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from orchestrator.engine.clock import Clock
+from orchestrator.engine.records import Settled
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import Outcome, Reason
@@ -23,7 +24,9 @@ class Ledger:
     def __init__(
         self, run_id: str, journal: Journal, clock: Clock, listeners: Sequence[Listener], lost: Callable[[], None]
     ) -> None:
-        self.records: dict[str, VmRecord] = {}
+        self.records: dict[str, VmRecord | Settled] = {}
+        """Every target by its UUID."""
+        self._settled: dict[Settled, Settled] = {}
         self.at_node: set[str] = set()
         """VMs whose PUT has left and that have no outcome yet."""
         self.error: JournalWriteError | None = None
@@ -36,6 +39,12 @@ class Ledger:
     def keep(self, records: Iterable[VmRecord]) -> None:
         """What a run begins with. They are in the journal; a run of many thousands keeps no inventories in memory."""
         self.records = {record.uuid: _slim(record) for record in records}
+
+    def unsettled(self, uuid: str) -> VmRecord:
+        """The record of a VM that has not been given an outcome here."""
+        record = self.records[uuid]
+        assert isinstance(record, VmRecord), f"{uuid} has its outcome"
+        return record
 
     def tell(self, kind: str, vm_uuid: str | None = None, data: Mapping[str, Any] | None = None) -> None:
         """One event, to journal and listeners."""
@@ -60,7 +69,8 @@ class Ledger:
 
         `took_seconds`: what it says of how long this VM takes; None says nothing.
         """
-        self.records[record.uuid] = _settled(record)
+        settled = Settled(record.host_uuid, record.wave, record.outcome, record.reason, record.verified_at)
+        self.records[record.uuid] = self._settled.setdefault(settled, settled)
         try:
             await self._journal.settle(self._run_id, record, took_seconds)
         except JournalWriteError as error:
@@ -80,7 +90,7 @@ class Ledger:
     def not_reached(self, uuid: str, reason: Reason, text: str = "its turn never came; nothing was sent") -> VmRecord:
         """The record of a VM that nothing is sent to, not yet settled."""
         return replace(
-            self.records[uuid],
+            self.unsettled(uuid),
             outcome=Outcome.NOT_REACHED,
             reason=reason,
             evidence=Evidence(text=text, basis="none"),
@@ -99,18 +109,6 @@ class Ledger:
                 "evidence": record.evidence.text if record.evidence else None,
             },
         )
-
-
-def _settled(record: VmRecord) -> VmRecord:
-    """What a run needs to know of a VM that has its outcome; the journal has the rest."""
-    return VmRecord(
-        uuid=record.uuid,
-        host_uuid=record.host_uuid,
-        wave=record.wave,
-        outcome=record.outcome,
-        reason=record.reason,
-        verified_at=record.verified_at,
-    )
 
 
 def _slim(record: VmRecord) -> VmRecord:

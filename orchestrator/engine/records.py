@@ -12,7 +12,7 @@ from orchestrator.engine.preview import Preview, plan_digest
 from orchestrator.engine.resolve import Resolution
 from orchestrator.engine.window import times_of
 from orchestrator.errors import RefusedError
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import Evidence, RunRecord, VmRecord, WaveRecord
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile
@@ -29,6 +29,19 @@ class Prepared:
     preview: Preview
     known: Mapping[str, Figures] = field(default_factory=dict)
     """What its VMs took in earlier runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a run keeps in memory of VMs that have an outcome, one of these for all that have the same; the journal has the
+    rest. The fields are those of `VmRecord`.
+    """
+
+    host_uuid: str | None
+    wave: str | None
+    outcome: Outcome | None
+    reason: Reason | None
+    verified_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +126,7 @@ def first_record(verdict: Verdict, levels: Mapping[str, str], now: str) -> VmRec
     )
 
 
-def totals_of(records: Iterable[VmRecord]) -> dict[str, int]:
+def totals_of(records: Iterable[VmRecord | Settled]) -> dict[str, int]:
     """`targets` and every outcome."""
     counts = Counter(record.outcome for record in records)
     return {"targets": counts.total(), **{outcome.value: counts[outcome] for outcome in Outcome}}

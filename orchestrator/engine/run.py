@@ -21,7 +21,7 @@ from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.records import Opening, totals_of
+from orchestrator.engine.records import Opening, Settled, totals_of
 from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.steering import Steering
 from orchestrator.engine.timekeeper import Timekeeper
@@ -197,7 +197,7 @@ class Run:
         self._clock.learn_node(opening.clock_ahead_seconds)
         self._ledger.keep(opening.records)
         records = self._ledger.records
-        self._look_back()
+        self._look_back(opening.records)
         for uuid, row in opening.rows.items():
             wave = records[uuid].wave or WAVE
             self._outlook.waits(row, wave)
@@ -215,12 +215,12 @@ class Run:
             whole = map(opening.whole, opening.records)
             await self._journal.begin(self._record, whole, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
-            for record in records.values():
+            for record in opening.records:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)
         else:
             await self._journal.carry_on(self._record)
-            self._last_stop_at = self._ended_last()
+            self._last_stop_at = self._ended_last(opening.records)
             self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
             if self._window is not None and self._clock.unix() >= self._window.end:
                 # Nobody expects a stop outside the window: what is at the node is only followed to its end.
@@ -230,18 +230,18 @@ class Run:
         await self._obey(self._course.begin())
         await self._steering.begin([self._record.started_at, *self._record.resumed_at][-1])
 
-    def _look_back(self) -> None:
+    def _look_back(self, records: Sequence[VmRecord]) -> None:
         """What an earlier process measured, for the forecast."""
-        for record in self._ledger.records.values():
+        for record in records:
             if record.outcome is not None and record.started_at is not None:
                 self._outlook.already(record.wave or WAVE, 1)
                 worst = self._rules_of[record.wave or WAVE].worst_seconds
                 if record.elapsed_seconds is not None and record.attempts and record.elapsed_seconds <= worst:
                     self._estimates.finished(record.host_uuid, record.elapsed_seconds)
 
-    def _ended_last(self) -> float:
+    def _ended_last(self, records: Sequence[VmRecord]) -> float:
         """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""
-        ended = [record.finished_at for record in self._ledger.records.values() if record.attempts and record.finished_at]
+        ended = [record.finished_at for record in records if record.attempts and record.finished_at]
         if not ended:
             return self._clock.now()
         ago = self._clock.unix() - datetime.fromisoformat(max(ended)).timestamp()
@@ -375,7 +375,7 @@ class Run:
 
     async def _skip(self, uuid: str, who: str) -> str:
         record = self._ledger.records.get(uuid)
-        if record is None or record.outcome is not None:
+        if not isinstance(record, VmRecord) or record.outcome is not None:
             return "it is no target of this run" if record is None else f"too late: it is {record.outcome}"
         orders = None if self._halt else self._course.skip(uuid)
         if orders is None:
@@ -407,7 +407,7 @@ class Run:
             record = self._left_out(place) if saved is None else None
             if record is None:
                 self._tell("vm.started", uuid, {"host": place.row.host_uuid})
-                record, state = await Drive(means, place, self._ledger.records[uuid], saved).run()
+                record, state = await Drive(means, place, self._ledger.unsettled(uuid), saved).run()
                 if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                     attempt.never_arrived for attempt in state.attempts
                 ):
@@ -466,7 +466,8 @@ class Run:
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _verify(self, reader: Reader) -> None:
         after = self._plan.verify.after.total_seconds()
-        due = [vm.uuid for vm in self._ledger.records.values() if to_verify(vm) and vm.verified_at is None]
+        known = self._ledger.records.items()
+        due = [uuid for uuid, vm in known if to_verify(vm.outcome) and vm.verified_at is None]
         if not after or not due or self._outage.over or self._ledger.error is not None:
             return
         if self._sent:
@@ -522,7 +523,7 @@ class Run:
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
         emptied = self._verb is Verb.STOP
-        hosts, warning = await read_hosts(cloud, self._ledger.records.values(), excluded, emptied=emptied)
+        hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied)
         if warning is not None:
             self._warn(warning)
         # A host's budget was crossed under its UUID; by now its name is known.
@@ -551,7 +552,7 @@ class Run:
             totals = totals_of(self._ledger.records.values())
             return [WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)]
         none = WaveRecord(name="", started_at=None, finished_at=None, totals={})
-        members: dict[str, list[VmRecord]] = {name: [] for name in self._queues}
+        members: dict[str, list[VmRecord | Settled]] = {name: [] for name in self._queues}
         for record in self._ledger.records.values():
             members[record.wave or WAVE].append(record)
         return [

@@ -18,9 +18,9 @@ from orchestrator.model.target import Seen, VmRow
 _KEPT = frozenset({Outcome.SKIPPED, Outcome.NOT_FOUND, Outcome.NOT_REACHED})
 
 
-def to_verify(record: VmRecord) -> bool:
-    """Everything that was sent, or was already Stopped."""
-    return record.outcome is not None and record.outcome not in _KEPT
+def to_verify(outcome: Outcome | None) -> bool:
+    """Is it of what was sent, or was already Stopped?"""
+    return outcome is not None and outcome not in _KEPT
 
 
 def comes_back(record: VmRecord, seen: Seen | None) -> bool:

@@ -212,6 +212,7 @@ class Waves:
     def _end(self, uuid: str, outcome: Outcome) -> None:
         progress = self._waves[self._wave_of[uuid]]
         if uuid in self._through:
+            self._through.remove(uuid)
             progress.running -= 1
         else:
             assert self._waits(uuid, progress.wave), f"{uuid} had its outcome before the run"
