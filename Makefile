@@ -57,10 +57,10 @@ $(ANSIBLE)/.ready:
 	@touch $(ANSIBLE)/.ready
 
 bench: $(STAMP) $(ANSIBLE)/.ready  ## speed and load against their limits, in a few minutes; writes docs/benchmarks.md
-	@$(BIN)/python -m benchmarks.page
+	@$(BIN)/python -m benchmarks.page $(if $(PROFILED),--profiled $(PROFILED))
 
 bench-full: $(STAMP) $(ANSIBLE)/.ready  ## the same with ten times the VMs too
-	@$(BIN)/python -m benchmarks.page --full
+	@$(BIN)/python -m benchmarks.page --full $(if $(PROFILED),--profiled $(PROFILED))
 
 clean:  ## remove what was made here
 	rm -rf $(VENV) $(ANSIBLE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
