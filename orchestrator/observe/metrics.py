@@ -28,7 +28,7 @@ class Metrics:
             "last_event_timestamp_seconds": 0,
         }  # fmt: skip
         self._in_flight: set[str] = set()
-        self._of: dict[str, str] = {}
+        self._of: dict[str, Outcome] = {}
         self._outcomes: Counter[str] = Counter()
         self._last = 0.0
 
@@ -76,7 +76,7 @@ class Metrics:
                 self._in_flight.add(uuid)
             case "vm.outcome":
                 self._in_flight.discard(uuid)
-                earlier, word = self._of.get(uuid), str(data["outcome"])
+                earlier, word = self._of.get(uuid), Outcome(data["outcome"])
                 if earlier is not None:
                     self._outcomes[earlier] -= 1
                 self._of[uuid] = word

@@ -26,7 +26,7 @@ class Progress:
         self._write = write
         self._targets = 0
         self._counts: Counter[str] = Counter()
-        self._of: dict[str, str] = {}
+        self._of: dict[str, Outcome] = {}  # and no text of its own for each of many thousands
         self._in_flight: set[str] = set()
         self._last = 0.0
         self._carried_on = False
@@ -104,7 +104,7 @@ class Progress:
         self._count(event, force=False)
 
     def _outcome(self, event: Event) -> None:
-        uuid, outcome = str(event.vm_uuid), str(event.data["outcome"])
+        uuid, outcome = str(event.vm_uuid), Outcome(event.data["outcome"])
         earlier = self._of.get(uuid)
         if earlier is not None:
             self._counts[earlier] -= 1
@@ -112,7 +112,7 @@ class Progress:
             self._of[uuid] = outcome  # else an earlier process has counted it
             self._counts[outcome] += 1
         self._in_flight.discard(uuid)
-        if Outcome(outcome) not in GOOD | {Outcome.NOT_REACHED}:
+        if outcome not in GOOD | {Outcome.NOT_REACHED}:
             name = one_line(str(event.data["name"] or uuid))
             self._write(f"{outcome}: {name}: {one_line(str(event.data['evidence'] or ''))}")
 
