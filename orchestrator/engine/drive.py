@@ -174,10 +174,13 @@ class Drive:
         return save(Saved(state, self._started_at, put), clock.unix() - clock.now())
 
     def _heed(self, state: ActionState) -> ActionState:
-        now, halt, window = self._m.clock.now(), self._m.halt, self._m.window
+        halt, window = self._m.halt, self._m.window
         if window is not None and self._m.clock.unix() >= window.closes:
             halt.close()  # whoever keeps the window may sleep a while yet
         self._heeded = halt.changes
+        if not halt.closed and halt.at_end is None and halt.reason is None:
+            return state  # as nearly always
+        now = self._m.clock.now()
         if halt.closed and not state.closed:
             state, _ = advance(state, Close(now))
         if halt.at_end is not None and state.at_end is None:
