@@ -206,7 +206,7 @@ async def run(
     check_report_folder(plan_file)
     clock = clock or Clock()
     async with client_for(plan_file, settings) as client:
-        with Aside() as aside:
+        with Aside(journal.folder) as aside:
             cloud = ZStackCloud(client)
 
             async def ready() -> Prepared:

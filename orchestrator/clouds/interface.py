@@ -53,8 +53,10 @@ class HaLevels:
 class Heard(Protocol):
     """Who is told of each answer of the node, or of its failure to come."""
 
-    def __call__(self, kind: str, size: int, seconds: float, *, too_many: bool) -> None:
-        """`kind`: what was asked, in a few words. `size`: bytes. `seconds`: it took. `too_many`: the node said 429."""
+    def __call__(self, kind: str, size: int | None, seconds: float, *, too_many: bool) -> None:
+        """`kind`: what was asked, in a few words. `size`: bytes, None where no whole answer came. `seconds`: it took, or was
+        waited for. `too_many`: the node said 429.
+        """
         ...
 
 

@@ -1,10 +1,12 @@
 """The adaptive brake: fewer requests and VMs in flight while the node is slow or says 429, and more again by rule. Pure.
 
 The rule, once an interval: where the node said 429, or at least half of its answers were slow, both limits come down to
-seven tenths of what was in use; where fewer than a quarter were slow and none was 429, both go up by a quarter, to the
+seven tenths of what was in use, though never to less than a tenth at once, nor below what it takes to watch those in flight,
+whose end must not be seen late; where fewer than a quarter were slow and none was 429, both go up by a quarter, to the
 plan's limits and no further. An answer is slow when it takes longer than a second and four times what answers of its kind
 and size usually take in this run: a far or busy node is measured against itself, and a fast one may become ten times
-slower before anybody should mind. What left before the last lowering says nothing of it, and is not counted.
+slower before anybody should mind. What left before the last lowering says nothing of it, and is not counted. What never
+came whole is slow after ten seconds, and nothing is learned from it.
 """
 
 import math
@@ -19,6 +21,12 @@ _SLOW_UNKNOWN = 10.0
 _TOGETHER = 5
 """Answers that make a usual time, and the fewest by which an interval is judged."""
 _LOWER, _RAISE = 0.7, 1.25
+_MOST_AT_ONCE = 0.1
+"""A rate is not lowered to less than this part of it in one move: where little is asked for, little is no measure."""
+_WATCHED = 10.0
+"""VMs in flight for each request a second that is always allowed: looks, reads and bulk queries of a VM that takes 25 s."""
+_OLDEST = 10
+"""Intervals after which one is begun anew without having been judged."""
 _LEAST_RATE, _LEAST_IN_FLIGHT = 1.0, 1
 """Requests a second, and VMs, that are always allowed where the plan allows them."""
 
@@ -90,18 +98,24 @@ class Brake:
         """Is anything lowered?"""
         return self.rate < self._rate_ceiling or self.in_flight < self._flight_ceiling
 
-    def heard(self, now: float, kind: str, size: int, seconds: float, *, too_many: bool, flying: int) -> Move | None:
-        """One answer: what was asked, its bytes, how long it took, whether it was a 429; `flying` VMs are in flight.
+    def heard(self, now: float, kind: str, size: int | None, seconds: float, *, too_many: bool, flying: int) -> Move | None:
+        """One answer: what was asked, its bytes (None: it never came whole), how long it took, whether it was a 429;
+        `flying` VMs are in flight.
 
         Returns what changes by it; None where nothing does.
         """
         seen = self._seen
+        if now - seen.since > _OLDEST * self._interval:
+            seen = self._seen = _Interval(now)  # what was long ago says nothing of how much is asked for now
         seen.all += 1
         if now - seconds < self._lowered_at:
             return None
         seen.answers += 1
         if too_many:
             seen.too_many += 1
+        elif size is None:
+            seen.slow += seconds > _SLOW_UNKNOWN
+            seen.slowest = max(seen.slowest, (seconds, math.inf))
         else:
             key = (kind, size.bit_length())
             usual = self._usual.get(key)
@@ -120,7 +134,8 @@ class Brake:
         if seen.too_many or seen.slow * 2 >= seen.answers:
             self._lowered_at = now
             before = (self.rate, self.in_flight)
-            self.rate = min(self.rate, max(_LEAST_RATE, _LOWER * min(self.rate, used)))
+            least = max(_LEAST_RATE, flying / _WATCHED, self.rate * _MOST_AT_ONCE)
+            self.rate = min(self.rate, max(least, _LOWER * min(self.rate, used)))
             self.in_flight = min(self.in_flight, max(_LEAST_IN_FLIGHT, int(_LOWER * min(self.in_flight, flying))))
             changed = before != (self.rate, self.in_flight)
             return Move("lowered", self.rate, self.in_flight, seen.in_words()) if changed else None

@@ -37,7 +37,7 @@ class Braking:
         """Requests a second that are allowed now."""
         return self._brake.rate
 
-    def _heard(self, kind: str, size: int, seconds: float, *, too_many: bool) -> None:
+    def _heard(self, kind: str, size: int | None, seconds: float, *, too_many: bool) -> None:
         move = self._brake.heard(self._clock.now(), kind, size, seconds, too_many=too_many, flying=self._dispatcher.flying)
         if move is None:
             return

@@ -1,6 +1,8 @@
 """One VM: pump its action until it is done. All I/O of a stop or a start goes through here."""
 
 import contextlib
+import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -109,6 +111,8 @@ class Drive:
         self._row = place.row
         self._read_at = 0.0
         self._inventory: Mapping[str, Any] | None = record.inventory
+        self._packed: bytes | None = None
+        """The inventory before that, packed."""
         self._state_word = record.state
         self._host = record.host_uuid
         self._started, self._started_at = means.clock.now(), means.clock.wall()
@@ -148,7 +152,7 @@ class Drive:
             finished_at=m.clock.wall(),
             elapsed_seconds=round(m.clock.now() - self._started, 3),
             attempts=tuple(self._written),
-            inventory=None if self._inventory is None else dict(self._inventory),
+            inventory=self._last_seen(),
             error=dict(last.error.plain()) if last is not None and last.error is not None else None,
         )
         return record, state
@@ -309,12 +313,24 @@ class Drive:
             return True
 
         request = self._request(job_uuid, type_, timeout)
-        self._inventory = None  # its job brings a newer one, or a read after that; until then the journal's stands
+        self._put_aside()
         m.tell("vm.sending", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
         result = await m.cloud.send(request, leaving)
         at = left_at[-1] if left_at else m.clock.now()
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
         return _go(self._heed(state), answered)
+
+    def _put_aside(self) -> None:
+        """Of the inventory a few hundred bytes, for as long as its job takes: nearly always that brings a newer one."""
+        if self._inventory is not None and self._packed is None:
+            self._packed, self._inventory = zlib.compress(json.dumps(dict(self._inventory)).encode(), 1), None
+
+    def _last_seen(self) -> dict[str, Any] | None:
+        """The newest inventory of this VM; None where none was seen."""
+        if self._inventory is not None:
+            return dict(self._inventory)
+        found: dict[str, Any] | None = None if self._packed is None else json.loads(zlib.decompress(self._packed))
+        return found
 
     def _request(self, job_uuid: str, type_: str, timeout: int) -> Request:
         uuid, stop = self._record.uuid, self._m.stop

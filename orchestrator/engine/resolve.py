@@ -79,6 +79,8 @@ async def resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None = None)
 
 
 async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Resolution:
+    if aside is not None:
+        aside.clear()
     facts = await cloud.facts()
     ours = await find_ourselves(facts.endpoint)
     whole = aside is not None or _storages_matter(plan_file.plan)
@@ -93,6 +95,8 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         return Target(seen.row.uuid, seen.row, at, ours.clause(seen.row.uuid, cloud.addresses_of(seen.inventory)))
 
     found, counts = await _select(plan_file.targets, cloud, "targets", target, whole=whole)
+    if aside is not None:
+        aside.flush()
     excluded, empty = await _names_of(plan_file.exclude, cloud, "exclude", found)
     protected, unprotected = await _names_of(plan_file.protect, cloud, "guard.protect", found)
     targets = tuple(target for uuid, target in found.items() if uuid not in excluded)

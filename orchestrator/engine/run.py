@@ -476,7 +476,12 @@ class Run:
             await anyio.sleep(wait)
         unread = 0
         for start in range(0, len(due), _TOGETHER):
-            part = list(self._journal.vms(self._record.id, due[start : start + _TOGETHER]))
+            chunk = due[start : start + _TOGETHER]
+            try:
+                part = list(self._journal.vms(self._record.id, chunk))
+            except JournalError:  # a row of it that cannot be read ends no run whose stops are all done
+                unread += len(chunk)
+                continue
             seen: dict[str, Seen | None] = {}
             async with anyio.create_task_group() as reads:
                 for record in part:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.journal.owner import Held, Owner
@@ -47,6 +48,11 @@ class LockLostError(JournalWriteError):
 
 class Journal(Protocol):
     """A run's memory. What is awaited is durable when it returns; what is posted becomes durable soon after."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies; None where it is in memory."""
+        ...
 
     async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with all its targets in the plan's order, and its lock. Awaited. Raises RunLockedError.

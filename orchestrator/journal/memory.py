@@ -17,6 +17,11 @@ class MemoryJournal:
         self._connection = store.open_database(":memory:")
         self._held: dict[str, Owner] = {}
 
+    @property
+    def folder(self) -> None:
+        """Nowhere."""
+        return
+
     async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with its targets and its lock."""
         self._connection.execute("BEGIN")

@@ -63,6 +63,11 @@ class SqliteJournal:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._held: dict[str, str] = {}
 
+    @property
+    def folder(self) -> Path:
+        """Where the file lies."""
+        return self.path.parent
+
     async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
         """A run with its targets and its lock, durable when it returns."""
         await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)))

@@ -37,7 +37,7 @@ class Metrics:
         self._count(event)
         at = datetime.fromisoformat(event.at).timestamp()
         self._values["last_event_timestamp_seconds"] = at
-        if event.kind in _FIRST or event.kind == _LAST or at - self._last >= _EVERY_SECONDS:
+        if event.kind in _FIRST or event.kind == _LAST or abs(at - self._last) >= _EVERY_SECONDS:
             self._last = at
             self._write(self.text())
 

@@ -29,6 +29,7 @@ _KEEPALIVE_SECONDS = 10.0  # below the 20 s after which the node's front end clo
 _CONNECT_SECONDS = 10.0
 TOO_MANY = 429
 _OK, _REDIRECTS = 200, range(300, 400)
+_LATE_SECONDS = 0.1
 _KIND = len("/v1/api-jobs")
 """So much of a path tells its kind."""
 _REMOVED = b"(removed)"
@@ -164,7 +165,9 @@ class Pace:
                 with anyio.move_on_after(self._next - now if first else math.inf):
                     await waiter.news.wait()
                 now = anyio.current_time()
-            self._next += self._gap  # and not from now: who came late to its turn makes nobody else later
+            # Not from now: who came a little late to its turn makes nobody else later. A loop that stood still for long
+            # does not make up for it all at once.
+            self._next = max(self._next, now - _LATE_SECONDS) + self._gap
         finally:
             line.remove(waiter)
             for following in self._first():
@@ -273,7 +276,7 @@ class Http:
         url = URL(f"{self.base}{path}{'?' + query if query else ''}", encoded=True)
         data = None if body is None else json.dumps(body).encode("ascii")
         sent_headers = dict(headers or {})
-        began, status, size = math.inf, 0, 0
+        began, status, size, failed = math.inf, 0, 0, False
         self._secrets.add_header(sent_headers.get("Authorization", ""))
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
@@ -295,15 +298,18 @@ class Http:
                 raise ExchangeError(f"it redirects ({answer.status}), and redirects are not followed", sent=True)
             return answer
         except ExchangeError as error:
+            failed = error.sent
             raise ExchangeError(self._secrets.removed_from(error.detail), sent=error.sent, tls=error.tls) from None
         except TimeoutError:
+            failed = True
             raise ExchangeError(f"no whole answer within {patience_seconds:.0f} s", sent=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            words = self._secrets.removed_from(_words(error))
+            words, failed = self._secrets.removed_from(_words(error)), True
             raise ExchangeError(f"the answer broke off ({words})", sent=True) from None
         finally:
-            if self.heard is not None and (took := anyio.current_time() - began) >= 0:
-                self.heard(f"{method} {path[:_KIND]}", size, took, too_many=status == TOO_MANY)
+            if self.heard is not None and (status or failed):  # what we gave up ourselves says nothing of the node
+                took = anyio.current_time() - began
+                self.heard(f"{method} {path[:_KIND]}", size if status else None, took, too_many=status == TOO_MANY)
 
 
 def _words(error: BaseException) -> str:

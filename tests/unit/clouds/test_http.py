@@ -376,7 +376,7 @@ async def test_who_gives_up_waiting_lets_the_next_go() -> None:
 
 async def test_each_answer_is_told_with_what_it_took() -> None:
     """Kind, size and seconds of every answer, a 429 as such; an answer that breaks off is told too."""
-    log, told = Log(), list[tuple[str, int, bool]]()
+    log, told = Log(), list[tuple[str, int | None, bool]]()
 
     async def talk(wire: Wire) -> None:
         for status, body in (("200 OK", b"{}"), ("429 ", b"Rate limit exceeded")):
@@ -384,7 +384,7 @@ async def test_each_answer_is_told_with_what_it_took() -> None:
             await wire.answer(body, status=status)
         await log.next(wire)
 
-    def heard(kind: str, size: int, seconds: float, *, too_many: bool) -> None:
+    def heard(kind: str, size: int | None, seconds: float, *, too_many: bool) -> None:
         assert 0 <= seconds < 5
         told.append((kind, size, too_many))
 
@@ -394,7 +394,7 @@ async def test_each_answer_is_told_with_what_it_took() -> None:
             await http.exchange("GET", "/v1/api-jobs/abc")
         with pytest.raises(ExchangeError):
             await http.exchange("PUT", PATH)
-    assert told == [("GET /v1/api-jobs", 2, False), ("GET /v1/api-jobs", 19, True), ("PUT " + PATH[:12], 0, False)]
+    assert told == [("GET /v1/api-jobs", 2, False), ("GET /v1/api-jobs", 19, True), ("PUT " + PATH[:12], None, False)]
 
 
 async def test_what_is_urgent_goes_first() -> None:

@@ -12,7 +12,7 @@ from orchestrator.engine.brake import Brake, Move
 class Road:
     """A brake of 100 requests a second and 200 VMs, fed with answers; `moves` keeps what it says, with the second."""
 
-    flying: int = 200
+    flying: int = 100
     brake: Brake = field(default_factory=lambda: Brake(100.0, 200, now=0.0))
     now: float = 0.0
     moves: list[tuple[float, Move]] = field(default_factory=list)
@@ -42,12 +42,12 @@ def test_a_quick_node_is_not_braked_for() -> None:
 
 
 def test_slow_answers_lower_both_limits_to_seven_tenths_of_what_was_used() -> None:
-    """Twenty requests a second were used of a hundred allowed: fourteen are left, and 140 VMs of 200."""
+    """Twenty requests a second were used of a hundred allowed: fourteen are left; 70 VMs of 200, a hundred being in flight."""
     road = Road()
     road.drive(10, 0.05)
     road.drive(3, 2.0)
     [(_, move)] = road.moves
-    assert (move.kind, round(move.requests_per_second, 1), move.in_flight) == ("lowered", 14.0, 140)
+    assert (move.kind, round(move.requests_per_second, 1), move.in_flight) == ("lowered", 14.0, 70)
     assert "usually 0.05 s" in move.why
 
 
@@ -60,6 +60,31 @@ def test_a_429_lowers_them_at_once() -> None:
     _, move = road.moves[0]
     assert move.kind == "lowered"
     assert move.why.startswith("the node said 429 to 1 of ")
+
+
+def test_where_little_is_asked_for_little_is_no_measure() -> None:
+    """A 429 among two requests a second leaves a tenth of what was allowed, and what it takes to watch those in flight."""
+    for flying, left in ((10, 10.0), (150, 15.0)):
+        road = Road(flying=flying)
+        road.drive(30, 0.05, per_second=2.0)
+        road.drive(0.5, 0.05, per_second=2.0, too_many=True)
+        road.drive(2.5, 0.05, per_second=2.0)
+        assert road.moves[0][1].requests_per_second == left
+
+
+def test_what_never_comes_is_slow_and_teaches_nothing() -> None:
+    """Requests that time out, for minutes: the limits go down and stay there; short breaks lower nothing."""
+    road = Road(flying=10)
+    for _ in range(200):
+        road.now += 1.0
+        move = road.brake.heard(road.now, "GET", None, 30.0, too_many=False, flying=10)
+        road.moves += [] if move is None else [(road.now, move)]
+    assert set(road.kinds) == {"lowered"}
+    assert road.brake.rate == 1.0
+    quick = Road()
+    for _ in range(200):
+        quick.now += 0.1
+        assert quick.brake.heard(quick.now, "GET", None, 0.01, too_many=False, flying=10) is None
 
 
 def test_a_node_that_is_always_slow_is_measured_against_itself() -> None:
