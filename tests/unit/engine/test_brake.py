@@ -42,7 +42,7 @@ def test_a_quick_node_is_not_braked_for() -> None:
 
 
 def test_slow_answers_lower_both_limits_to_seven_tenths_of_what_was_used() -> None:
-    """Twenty requests a second were used of a hundred allowed: fourteen are left; 70 VMs of 200, a hundred being in flight."""
+    """Twenty requests a second were used of a hundred allowed, so fourteen are left; and 70 VMs, of a hundred in flight."""
     road = Road()
     road.drive(10, 0.05)
     road.drive(3, 2.0)

@@ -1,6 +1,6 @@
 """A whole run over the scripted cloud, in virtual time: minutes of waiting, nothing slept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +13,14 @@ from orchestrator.engine.aside import Aside
 from orchestrator.engine.prepare import new_run_id, prepare
 from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import JournalLostError, Run
+from orchestrator.errors import JournalError
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import this_process
 from orchestrator.model.event import Event
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import AttemptRecord, ReportDocument, RunReport
+from orchestrator.model.report import AttemptRecord, ReportDocument, RunReport, VmRecord
 from orchestrator.model.target import JobMissing, JobRunning, Lost, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.virtual import run_virtual
@@ -362,3 +363,39 @@ def test_a_job_that_turns_up_late_counts_as_sent() -> None:
     assert outcomes(report) == [Outcome.STOPPED_CLEAN]
     assert len(trial.cloud.sent) == 1
     assert report.vms[0].attempts[0].result == "timed_out"
+
+
+def test_the_last_inventory_is_kept_where_no_newer_one_comes() -> None:
+    """The node goes away for good after a PUT: the report has the VM as it was read at its turn, not as it was resolved."""
+    trial = Trial([guest(0, seconds=30.0), guest(1, seconds=None)], concurrency=1)
+    second = list(trial.cloud.guests.values())[1]
+
+    async def meddle(this: Trial) -> None:
+        await anyio.sleep(10)
+        second.row = replace(second.row, host_uuid="f" * 32)
+        await anyio.sleep(40)  # the first one has ended, and the second is sent
+        assert [request.vm_uuid for _, request in this.cloud.sent][-1] == second.row.uuid
+        this.cloud.away = True
+
+    trial.during.append(meddle)
+    report = run_virtual(trial.go)
+    assert report.vms[1].outcome is Outcome.UNKNOWN
+    assert report.vms[1].inventory is not None
+    assert report.vms[1].inventory["hostUuid"] == "f" * 32
+
+
+def test_a_journal_that_cannot_be_read_at_verification_ends_no_run() -> None:
+    """Every stop is done and durable: the outcomes stay as they are, and a warning says that nobody looked again."""
+
+    class Unreadable(MemoryJournal):
+        def vms(self, run_id: str, uuids: Sequence[str] | None = None) -> Iterator[VmRecord]:
+            if uuids is not None:
+                raise JournalError("a row of it makes no sense")
+            return super().vms(run_id)
+
+    trial = Trial([guest(n) for n in range(3)])
+    trial.journal = Unreadable()
+    report = run_virtual(trial.go)
+    assert outcomes(report) == [Outcome.STOPPED_CLEAN] * 3
+    assert report.run.status == "finished"
+    assert "verification could not read 3 VMs" in report.run.warnings[-1]
