@@ -101,6 +101,8 @@ class _Wave:
     longest: list[tuple[float, str]] = field(default_factory=list)
     """A heap of the known ones that wait, the longest first; those that wait no more are thrown away when they come up."""
     flying: dict[str, float] = field(default_factory=dict)
+    rows: dict[str, VmRow] = field(default_factory=dict)
+    """Its VMs that wait or are in flight."""
 
 
 class Outlook:
@@ -111,7 +113,6 @@ class Outlook:
         self._slots = slots
         self._rate = requests_per_second
         self._estimates = estimates
-        self._rows: dict[str, tuple[str, VmRow]] = {}
         self._units: dict[str | None, Figures] = {}
         """What a VM nobody knows is expected to take, by host, while a forecast is made."""
         order = {name: wave.shape.after for name, wave in self._waves.items()}
@@ -128,42 +129,48 @@ class Outlook:
 
     def waits(self, row: VmRow, wave: str) -> None:
         """A VM that is to have its turn."""
-        self._rows[row.uuid] = (wave, row)
-        self._change(row.uuid, 1)
+        it = self._waves[wave]
+        it.rows[row.uuid] = row
+        self._change(it, row, 1)
         known = self._estimates.known.get(row.uuid)
         if known is not None:
-            heapq.heappush(self._waves[wave].longest, (-known.high, row.uuid))
+            heapq.heappush(it.longest, (-known.high, row.uuid))
 
     def starts(self, uuid: str, now: float) -> None:
         """It has its turn. `now`: seconds of the clock that `forecast` is asked by."""
-        wave = self._waves[self._rows[uuid][0]]
-        self._change(uuid, -1)
+        wave = self._of(uuid)
+        assert wave is not None, f"{uuid} does not wait"
+        self._change(wave, wave.rows[uuid], -1)
         wave.through += 1
         wave.flying[uuid] = now
 
     def ends(self, uuid: str) -> None:
         """It has its outcome, or will never have its turn. One that is told again changes nothing."""
-        if uuid not in self._rows:
+        wave = self._of(uuid)
+        if wave is None:
             return
-        wave = self._waves[self._rows[uuid][0]]
+        row = wave.rows.pop(uuid)
         if wave.flying.pop(uuid, None) is None:
-            self._change(uuid, -1)
-        del self._rows[uuid]
+            self._change(wave, row, -1)
+
+    def _of(self, uuid: str) -> _Wave | None:
+        """The wave in which it waits or is in flight; there are few waves, and many VMs."""
+        return next((wave for wave in self._waves.values() if uuid in wave.rows), None)
 
     def forecast(self, now: float) -> Forecast:
         """Seconds from `now`."""
         estimates = self._estimates
         self._units = {host: estimates.unknown(host) for wave in self._waves.values() for host in wave.all.unknown}
-        known = sum(uuid in estimates.known for uuid in self._rows)
+        known = sum(uuid in estimates.known for wave in self._waves.values() for uuid in wave.rows) if estimates.known else 0
+        vms = sum(len(wave.rows) for wave in self._waves.values())
         mean = estimates.mean(None)
         low = self._end(now, lambda figures: figures.low, tail=0.0)
         likely = max(low, self._end(now, lambda figures: figures.likely, tail=_TAIL_LIKELY))
         high = max(likely, self._end(now, lambda figures: figures.high, tail=_TAIL_HIGH))
-        return Forecast(low, likely, high, len(self._rows), known, estimates.measured, mean)
+        return Forecast(low, likely, high, vms, known, estimates.measured, mean)
 
-    def _change(self, uuid: str, sign: int) -> None:
-        wave_name, row = self._rows[uuid]
-        wave, known = self._waves[wave_name], self._estimates.known.get(uuid)
+    def _change(self, wave: _Wave, row: VmRow, sign: int) -> None:
+        known = self._estimates.known.get(row.uuid)
         wave.waiting += sign
         wave.all.change(row.host_uuid, known, sign)
         for place in _places(row):
@@ -182,7 +189,7 @@ class Outlook:
                 left = self._left(wave, uuid, now - since, pick)
                 sums += left
                 single = max(single, left)
-                for place in _places(self._rows[uuid][1]):
+                for place in _places(wave.rows[uuid]):
                     work[place] = work.get(place, 0.0) + left
             single = max(single, self._longest(wave, pick))
             shared.update(work)
@@ -210,7 +217,7 @@ class Outlook:
 
     def _left(self, wave: _Wave, uuid: str, elapsed: float, pick: Callable[[Figures], float]) -> float:
         """What one in flight is going to take yet."""
-        host = self._rows[uuid][1].host_uuid
+        host = wave.rows[uuid].host_uuid
         figures = self._estimates.of(uuid, host)
         if uuid not in self._estimates.known:
             figures = Figures(figures.low, figures.likely, self._estimates.longest(host).high)
@@ -223,7 +230,7 @@ class Outlook:
     def _longest(self, wave: _Wave, pick: Callable[[Figures], float]) -> float:
         """The longest single VM that waits."""
         found = max((pick(self._estimates.longest(host)) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
-        while wave.longest and (wave.longest[0][1] not in self._rows or wave.longest[0][1] in wave.flying):
+        while wave.longest and (wave.longest[0][1] not in wave.rows or wave.longest[0][1] in wave.flying):
             heapq.heappop(wave.longest)
         return max(found, pick(self._estimates.known[wave.longest[0][1]])) if wave.longest else found
 

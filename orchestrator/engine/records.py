@@ -1,7 +1,8 @@
 """The records a run begins with, and their sums. Pure."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,8 +65,8 @@ class Opening:
     """What an earlier process knew of the waves' times."""
     known: Mapping[str, Figures] = field(default_factory=dict)
     """What VMs took in earlier runs."""
-    whole: Callable[[VmRecord], VmRecord] = lambda record: record
-    """A record of `records` with its inventory, as the journal is to have it; called from any thread."""
+    whole: Callable[[], Iterable[VmRecord]] | None = None
+    """`records` with their inventories, one by one, for the journal; in any thread. None where they have them."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -81,13 +82,12 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
     }
     kept = keep_plan(prepared.plan_file)
     ahead = resolution.facts.clock_ahead_seconds
-    places = {v.target.uuid: v.target.aside for v in prepared.verdicts if v.target.aside is not None}
-
+    places = array("q", [-1 if v.target.aside is None else v.target.aside for v in prepared.verdicts])
     aside = resolution.aside
 
-    def whole(record: VmRecord) -> VmRecord:
-        at = places.get(record.uuid)
-        return record if aside is None or at is None else replace(record, inventory=aside.get(at))
+    def whole() -> Iterator[VmRecord]:
+        for record, at in zip(records, places, strict=True):
+            yield record if aside is None or at < 0 else replace(record, inventory=aside.get(at))
 
     return Opening(prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, whole=whole)
 

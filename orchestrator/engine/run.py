@@ -212,7 +212,7 @@ class Run:
             "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
         }  # fmt: skip
         if opening.plan_file is not None:
-            whole = map(opening.whole, opening.records)
+            whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(self._record, whole, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
             for record in opening.records:
