@@ -55,7 +55,7 @@ def main() -> None:
             well = stop(uuid, session, timeout)
         except (OSError, ValueError, KeyError, TypeError):
             well = False
-        print(uuid, "stopped" if well else "failed", flush=True)
+        sys.stdout.write(f"{uuid} {'stopped' if well else 'failed'}\n")  # in one piece: others write, too
 
     with ThreadPoolExecutor(most) as threads:
         list(threads.map(one, uuids))
