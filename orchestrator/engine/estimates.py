@@ -5,6 +5,7 @@ known. Where nothing is measured at all, a guest is expected to take 25 s, as si
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,7 +55,7 @@ class Estimates:
     scale: float = 1.0
     prior_seconds: float = PRIOR_SECONDS
     _all: _Sums = field(default_factory=_Sums)
-    _hosts: dict[str | None, _Sums] = field(default_factory=dict)
+    _hosts: defaultdict[str | None, _Sums] = field(default_factory=lambda: defaultdict(_Sums))
     _squares: float = 0.0
     _longest: float = 0.0
 
@@ -65,9 +66,7 @@ class Estimates:
 
     def begins(self, host: str | None, now: float) -> None:
         """A VM that was queued on this host takes its slots: what it holds them for counts before it has ended."""
-        every, sums = self._all, self._hosts.get(host)
-        if sums is None:
-            sums = self._hosts[host] = _Sums()
+        every, sums = self._all, self._hosts[host]
         every.flying += 1
         every.since += now
         sums.flying += 1
@@ -75,9 +74,7 @@ class Estimates:
 
     def ends(self, host: str | None, began: float) -> None:
         """It has given them back."""
-        every, sums = self._all, self._hosts.get(host)
-        if sums is None:
-            sums = self._hosts[host] = _Sums()
+        every, sums = self._all, self._hosts[host]
         every.flying -= 1
         every.since -= began
         sums.flying -= 1
@@ -85,9 +82,7 @@ class Estimates:
 
     def finished(self, host: str | None, seconds: float) -> None:
         """A VM that was queued on this host has held its slots for so long."""
-        every, sums = self._all, self._hosts.get(host)
-        if sums is None:
-            sums = self._hosts[host] = _Sums()
+        every, sums = self._all, self._hosts[host]
         every.count += 1
         every.seconds += seconds
         sums.count += 1
