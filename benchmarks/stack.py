@@ -135,8 +135,7 @@ def pure(hosts: Mapping[str, str], lasting: Mapping[str, float], size: Size) -> 
         if not flying:
             return now
         now, uuid, ended = heapq.heappop(flying)
-        slots.count(-1)
-        slots.take_place(ended, -1)
+        slots.give_back(ended)
         lanes.done(ended.host_uuid, now - lasting[uuid], now)
 
 

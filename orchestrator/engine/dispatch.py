@@ -107,9 +107,10 @@ class Dispatcher:
     def release(self, place: Place, *, telling: bool) -> None:
         """A VM has its outcome: its slots are free. `telling`: for how long it held them says how long others take."""
         self.flying -= 1
-        place.queue.slots.count(-1)
         if place.placed:
-            place.queue.slots.take_place(place.row, -1)
+            place.queue.slots.give_back(place.row)
+        else:
+            place.queue.slots.count(-1)
         place.queue.lanes.done(place.lane, place.began, anyio.current_time(), telling=telling)
         self._freed(place.row.host_uuid)
 

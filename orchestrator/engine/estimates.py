@@ -35,7 +35,9 @@ def known_figures(seconds: Sequence[float]) -> Figures:
 
 
 @dataclass(slots=True)
-class _Sums:
+class Sums:
+    """What is measured of many VMs: how many have ended, the seconds they took, and how many are in flight."""
+
     count: int = 0
     seconds: float = 0.0
     flying: int = 0
@@ -54,41 +56,54 @@ class Estimates:
     power_cut_seconds: float = 60.0
     scale: float = 1.0
     prior_seconds: float = PRIOR_SECONDS
-    _all: _Sums = field(default_factory=_Sums)
-    _hosts: defaultdict[str | None, _Sums] = field(default_factory=lambda: defaultdict(_Sums))
+    _all: Sums = field(default_factory=Sums)
+    _hosts: defaultdict[str | None, Sums] = field(default_factory=lambda: defaultdict(Sums))
     _squares: float = 0.0
     _longest: float = 0.0
+    _prior: float = field(init=False)
+    """The seconds that stand for what is expected before any VM has ended."""
+
+    def __post_init__(self) -> None:
+        self._prior = _PRIOR_WEIGHT * self.prior_seconds * self.scale
 
     @property
     def measured(self) -> int:
         """VMs that have ended in this run."""
         return self._all.count
 
-    def begins(self, host: str | None, now: float) -> None:
+    def sums(self, host: str | None) -> Sums:
+        """What is measured on this host; the one that `begins` and `ends` count on."""
+        return self._hosts[host]
+
+    def begins(self, sums: Sums, now: float) -> None:
         """A VM that was queued on this host takes its slots: what it holds them for counts before it has ended."""
-        every, sums = self._all, self._hosts[host]
+        every = self._all
         every.flying += 1
         every.since += now
         sums.flying += 1
         sums.since += now
 
-    def ends(self, host: str | None, began: float) -> None:
-        """It has given them back."""
-        every, sums = self._all, self._hosts[host]
+    def ends(self, sums: Sums, began: float, now: float, *, telling: bool) -> None:
+        """It has given them back. `telling`: that it held them from `began` to `now` says how long others take."""
+        every = self._all
         every.flying -= 1
         every.since -= began
         sums.flying -= 1
         sums.since -= began
+        if telling:
+            seconds = now - began
+            every.count += 1
+            every.seconds += seconds
+            sums.count += 1
+            sums.seconds += seconds
+            self._squares += seconds * seconds
+            self._longest = max(self._longest, seconds)
 
-    def finished(self, host: str | None, seconds: float) -> None:
-        """A VM that was queued on this host has held its slots for so long."""
-        every, sums = self._all, self._hosts[host]
-        every.count += 1
-        every.seconds += seconds
-        sums.count += 1
-        sums.seconds += seconds
-        self._squares += seconds * seconds
-        self._longest = max(self._longest, seconds)
+    def took(self, host: str | None, seconds: float) -> None:
+        """A VM on this host has held its slots for so long, in an earlier process of this run."""
+        sums = self._hosts[host]
+        self.begins(sums, 0.0)
+        self.ends(sums, 0.0, seconds, telling=True)
 
     def mean(self, host: str | None, now: float | None = None) -> float:
         """What a VM of this host is expected to take, nothing else being known of it.
@@ -96,14 +111,18 @@ class Estimates:
         `now`: what is in flight counts with the time it has taken so far, or the first, short ones would speak for all;
         None leaves it out.
         """
-        every, host_sums = self._all, self._hosts.get(host)
-        flown = 0.0 if now is None else every.flying * now - every.since
-        common = (_PRIOR_WEIGHT * self.prior_seconds * self.scale + every.seconds + flown) / (_PRIOR_WEIGHT + every.count)
-        if host_sums is None:
-            return common
-        if now is not None:
-            flown = host_sums.flying * now - host_sums.since
-        return (_PRIOR_WEIGHT * common + host_sums.seconds + flown) / (_PRIOR_WEIGHT + host_sums.count)
+        return self.of_sums(self._hosts[host], now)
+
+    def of_sums(self, sums: Sums, now: float | None) -> float:
+        """The same of the host that these are measured on: its own mean, drawn towards that of all, and that one towards
+        what is expected before any VM has ended.
+        """
+        every = self._all
+        seconds = self._prior + every.seconds
+        if now is None:
+            return (_PRIOR_WEIGHT * seconds / (_PRIOR_WEIGHT + every.count) + sums.seconds) / (_PRIOR_WEIGHT + sums.count)
+        common = (seconds + every.flying * now - every.since) / (_PRIOR_WEIGHT + every.count)
+        return (_PRIOR_WEIGHT * common + sums.seconds + sums.flying * now - sums.since) / (_PRIOR_WEIGHT + sums.count)
 
     def of(self, uuid: str, host: str | None) -> Figures:
         """What this VM is going to take: its own figures, or the learned mean with its error."""

@@ -237,7 +237,7 @@ class Run:
                 self._outlook.already(record.wave or WAVE, 1)
                 worst = self._rules_of[record.wave or WAVE].worst_seconds
                 if record.elapsed_seconds is not None and record.attempts and record.elapsed_seconds <= worst:
-                    self._estimates.finished(record.host_uuid, record.elapsed_seconds)
+                    self._estimates.took(record.host_uuid, record.elapsed_seconds)
 
     def _ended_last(self, records: Sequence[VmRecord]) -> float:
         """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 
-from orchestrator.engine.estimates import Estimates
+from orchestrator.engine.estimates import Estimates, Sums
 from orchestrator.model.target import VmRow
 
 _LOOK_AHEAD = 64
@@ -44,6 +44,8 @@ class Slots:
             limits.per_cluster is None and limits.per_primary_storage is None and (within is None or within.hosts_only)
         )
         """Is a VM's host all that matters of its place?"""
+        self._host_and_total = self.hosts_only and within is None
+        """As most plans have it: a VM is counted in two places, in one step."""
         self.total = 0
         self.hosts: defaultdict[str, int] = defaultdict(int)
         self.clusters: Counter[str] = Counter()
@@ -79,15 +81,28 @@ class Slots:
         """Is there a slot in all?"""
         return self.total < self.limits.total and (self._within is None or self._within.free)
 
-    def take(self, row: VmRow) -> None:
-        """It is in flight from now on, and counts everywhere it should."""
-        if self.hosts_only and self._within is None:  # as most plans have it; the same, in one step
+    def take(self, row: VmRow) -> bool:
+        """It is in flight from now on, and counts everywhere it should; returns whether its host has another slot."""
+        if self._host_and_total:
             self.total += 1
-            if row.host_uuid is not None:
-                self.hosts[row.host_uuid] += 1
-            return
+            host = row.host_uuid
+            if host is None:
+                return True
+            self.hosts[host] = taken = self.hosts[host] + 1
+            return taken < self.limits.per_host
         self.count(1)
         self.take_place(row)
+        return self.host_free(row.host_uuid)
+
+    def give_back(self, row: VmRow) -> None:
+        """It is not in flight any more, nor does it count anywhere."""
+        if self._host_and_total:
+            self.total -= 1
+            if row.host_uuid is not None:
+                self.hosts[row.host_uuid] -= 1
+            return
+        self.count(-1)
+        self.take_place(row, -1)
 
     def count(self, sign: int) -> None:
         """One more in flight, or with -1 one less, wherever it is."""
@@ -116,9 +131,11 @@ _UNKNOWN = 3.0
 class _Lane:
     """The VMs of one host that wait, each with the seconds that it is placed by, the longest first; `work` is their sum.
 
-    Where nobody knows any VM of the run, all of these are 0, and the host's mean counts instead.
+    Where nobody knows any VM of the run, all of these are 0, and the host's mean counts instead: that of `sums`.
     """
 
+    host: str | None
+    sums: Sums
     queue: deque[tuple[float, VmRow]] = field(default_factory=deque)
     work: float = 0.0
     stamp: int = 0
@@ -137,13 +154,13 @@ class Lanes:
         self._per_host = slots.limits.per_host
         self._estimates = estimates if estimates is not None else Estimates()
         self._lanes: dict[str | None, _Lane] = {}
-        self._heap: list[tuple[float, int, str | None]] = []
+        self._heap: list[_Entry] = []
         self._stamp = 0
         self._waiting = 0
         self._finished = 0
         self._refresh = 1
         self._now = 0.0
-        self._grown: dict[str | None, None] = {}
+        self._grown: dict[str | None, _Lane] = {}
         """Hosts whose queues were added to since somebody asked for the next VM, in the same order every time."""
         known = self._estimates.known
         self._assumed = _UNKNOWN * sum(one.likely for one in known.values()) / len(known) if known else None
@@ -153,73 +170,79 @@ class Lanes:
 
     def add(self, row: VmRow) -> None:
         """Queue a VM on the host it was last read on."""
-        lane, length = self._lanes.setdefault(row.host_uuid, _Lane()), self._length(row)
+        lane, length = self._lane(row.host_uuid), self._length(row)
         lane.queue.append((length, row))
         lane.work += length
         self._waiting += 1
-        self._grown[row.host_uuid] = None
+        self._grown[row.host_uuid] = lane
 
     def take(self, now: float = 0.0) -> VmRow | None:
         """The next VM whose slots are all free, its slots taken; None where none may start now. `now`: of any one clock."""
         self._now = now
-        if not self._slots.free:
+        slots = self._slots
+        if not slots.free:
             return None
-        self._settle()
-        passed_over: list[str | None] = []
-        found, heap, lanes, slots = None, self._heap, self._lanes, self._slots
-        while heap and found is None:
-            _, stamp, host = heapq.heappop(heap)
-            lane = lanes[host]
+        if self._grown:
+            self._settle()
+        passed_over: list[_Lane] = []
+        found, heap = None, self._heap
+        while heap:
+            _, stamp, lane = heap[0]
             if stamp != lane.stamp:
+                heapq.heappop(heap)
                 continue
-            lane.listed = False
-            if not lane.queue or not slots.host_free(host):
-                continue  # a host that is full comes back with its next completion
+            queue = lane.queue
+            if not queue or not slots.host_free(lane.host):
+                lane.listed = False
+                heapq.heappop(heap)  # a host that is full comes back with its next completion
+                continue
             place = 0 if slots.hosts_only else self._first_that_fits(lane)
             if place is None:
-                passed_over.append(host)
+                passed_over.append(lane)
+                heapq.heappop(heap)
                 continue
-            length, found = lane.queue[place]
-            del lane.queue[place]
+            if place:
+                length, found = queue[place]
+                del queue[place]
+            else:
+                length, found = queue.popleft()
             lane.work -= length
-            slots.take(found)
             self._waiting -= 1
-            self._estimates.begins(host, now)
-            if slots.host_free(host):
-                self._key(host)
-        for host in passed_over:
-            self._key(host)
+            self._estimates.begins(lane.sums, now)
+            if slots.take(found) and queue:
+                heapq.heapreplace(heap, self._entry(lane))
+            else:
+                lane.listed = False
+                heapq.heappop(heap)
+            break
+        for lane in passed_over:
+            heapq.heappush(heap, self._entry(lane))
         return found
 
     def carry_on(self, row: VmRow, now: float) -> float:
         """One that never waited here takes its slots, full or not; returns when it began, for `done`."""
         self._slots.take(row)
-        self._lanes.setdefault(row.host_uuid, _Lane())
-        self._estimates.begins(row.host_uuid, now)
+        self._estimates.begins(self._lane(row.host_uuid).sums, now)
         return now
 
     def done(self, host: str | None, began: float, now: float, *, telling: bool = True) -> None:
         """A VM that started from this host's queue at `began` is through. `telling`: that says how long others take."""
         self._now = now
-        if host not in self._lanes:
-            self._lanes[host] = _Lane()
-        self._estimates.ends(host, began)
-        if telling:
-            self._estimates.finished(host, now - began)
+        lane = self._lanes.get(host) or self._lane(host)
+        self._estimates.ends(lane.sums, began, now, telling=telling)
         self._finished += 1
         if self._assumed is None and self._finished >= self._refresh:
-            # The common mean has moved for everybody, less and less as the run goes.
-            self._refresh = self._finished + len(self._lanes)
-            for known in self._lanes:
-                self._key(known)
-        else:
-            self.wake(host)
+            # The common mean has moved for everybody, less and less as the run goes: so they are ranked anew less often too.
+            self._refresh = self._finished + max(len(self._lanes), self._finished // 8)
+            self._rank_anew()
+        elif lane.queue and not lane.listed:
+            self._list(lane)
 
     def wake(self, host: str | None) -> None:
         """A slot came free on this host: it may start again."""
         lane = self._lanes.get(host)
-        if lane is not None and not lane.listed:
-            self._key(host)
+        if lane is not None and lane.queue and not lane.listed:
+            self._list(lane)
 
     def drain(self) -> list[VmRow]:
         """Everything that waits, out of the queues."""
@@ -232,21 +255,21 @@ class Lanes:
 
     def drop(self, uuids: Collection[str]) -> None:
         """These out of the queues, where they wait there."""
-        for host, lane in self._lanes.items():
+        for lane in self._lanes.values():
             kept = deque(each for each in lane.queue if each[1].uuid not in uuids)
             if len(kept) == len(lane.queue):
                 continue
             self._waiting -= len(lane.queue) - len(kept)
             lane.queue, lane.work = kept, math.fsum(length for length, _ in kept)
-            self._key(host)
+            if kept:
+                self._list(lane)
 
     def _settle(self) -> None:
         """The longest first in the queues that have grown, and their hosts in the heap."""
-        for host in self._grown:
-            lane = self._lanes[host]
+        for lane in self._grown.values():
             if self._assumed is not None:
                 lane.queue = deque(sorted(lane.queue, key=itemgetter(0), reverse=True))
-            self._key(host)
+            self._list(lane)
         self._grown.clear()
 
     def _first_that_fits(self, lane: _Lane) -> int | None:
@@ -262,15 +285,36 @@ class Lanes:
         known = self._estimates.known.get(row.uuid)
         return known.likely if known is not None else self._assumed
 
-    def _key(self, host: str | None) -> None:
-        lane = self._lanes[host]
-        if not lane.queue:
-            return
+    def _lane(self, host: str | None) -> _Lane:
+        lane = self._lanes.get(host)
+        if lane is None:
+            lane = self._lanes[host] = _Lane(host, self._estimates.sums(host))
+        return lane
+
+    def _list(self, lane: _Lane) -> None:
         lane.listed = True
+        heapq.heappush(self._heap, self._entry(lane))
+
+    def _rank_anew(self) -> None:
+        """All hosts that may start a VM, by what is measured by now."""
+        free = self._slots.host_free
+        self._heap.clear()
+        for lane in self._lanes.values():
+            lane.listed = bool(lane.queue) and free(lane.host)
+            if lane.listed:
+                self._heap.append(self._entry(lane))
+        heapq.heapify(self._heap)
+
+    def _entry(self, lane: _Lane) -> "_Entry":
+        """Where its host stands now; all earlier entries are stale from here on. Its queue is not empty."""
         self._stamp = lane.stamp = stamp = self._stamp + 1
         slots = self._per_host
         if self._assumed is None:
-            key = self._estimates.mean(host, self._now) * (len(lane.queue) + slots - 1) / slots
+            key = self._estimates.of_sums(lane.sums, self._now) * (len(lane.queue) + slots - 1) / slots
         else:
             key = (lane.work + (slots - 1) * lane.queue[0][0]) / slots
-        heapq.heappush(self._heap, (-key, stamp, host))
+        return (-key, stamp, lane)
+
+
+_Entry = tuple[float, int, _Lane]
+"""Minus the key, its stamp (no two alike), and whose it is."""

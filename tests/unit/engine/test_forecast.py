@@ -60,8 +60,7 @@ def played(rows: Sequence[VmRow], seconds: Mapping[str, float], limits: SlotLimi
         if not flying:
             return ends
         now, _, ended = heapq.heappop(flying)
-        slots.count(-1)
-        slots.take_place(ended, -1)
+        slots.give_back(ended)
         lanes.done(ended.host_uuid, now - seconds[ended.uuid], now)
         if seen is not None:
             seen.ends(ended.uuid)
@@ -171,7 +170,7 @@ def test_what_is_measured_replaces_what_was_assumed() -> None:
     made = outlook([row(number, 0) for number in range(10)], SlotLimits(1, 1), estimates)
     before = made.forecast(0.0)
     for _ in range(30):
-        estimates.finished("h0", 100.0)
+        estimates.took("h0", 100.0)
     after = made.forecast(0.0)
     assert before.likely < 400 < 800 < after.likely
     assert after.rests_on.startswith("the mean of 30 that have ended (")
