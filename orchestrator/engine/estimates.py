@@ -97,7 +97,8 @@ class Estimates:
             sums.count += 1
             sums.seconds += seconds
             self._squares += seconds * seconds
-            self._longest = max(self._longest, seconds)
+            if seconds > self._longest:  # noqa: PLR1730 - max() is slower, and this is asked of every VM
+                self._longest = seconds
 
     def took(self, host: str | None, seconds: float) -> None:
         """A VM on this host has held its slots for so long, in an earlier process of this run."""

@@ -126,6 +126,10 @@ class Slots:
 _UNKNOWN = 3.0
 """A VM nobody knows is placed as if it took so many means of those that are: what costs is a long one that starts last."""
 
+_SETTLED = 8
+"""VMs of a host that have ended. Each end makes the mean less, as what was in flight is one more now, and less so the more
+there were: from this many on, a host's rank can wait until all are ranked anew."""
+
 
 @dataclass(slots=True)
 class _Lane:
@@ -235,8 +239,9 @@ class Lanes:
             # The common mean has moved for everybody, less and less as the run goes: so they are ranked anew less often too.
             self._refresh = self._finished + max(len(self._lanes), self._finished // 8)
             self._rank_anew()
-        elif lane.queue and not lane.listed:
-            self._list(lane)
+        elif lane.queue and (not lane.listed or (self._assumed is None and lane.sums.count < _SETTLED)):
+            lane.listed = True
+            heapq.heappush(self._heap, self._entry(lane))
 
     def wake(self, host: str | None) -> None:
         """A slot came free on this host: it may start again."""
