@@ -153,7 +153,10 @@ async def fetch_record(settings: ConnectionSettings) -> dict[str, Any]:
 
 
 async def replay(settings: ConnectionSettings, requests: Sequence[Mapping[str, Any]]) -> float:
-    """CPU seconds of aiohttp alone for as many requests and answers: each read again, each PUT as its job's read."""
+    """CPU seconds of aiohttp alone for as many requests and answers: each read again, each PUT as its job's read.
+
+    They are sent at the same moments as the run sent them: a client that is woken for each is what costs, not a burst.
+    """
     base = settings.base_url()
     paths = [
         f"{base}{request['path'].partition('/zstack')[2] or request['path']}?{request['query']}"
@@ -161,7 +164,7 @@ async def replay(settings: ConnectionSettings, requests: Sequence[Mapping[str, A
         else f"{base}/v1/api-jobs/{request['job'] or 'f' * 32}"
         for request in requests
     ]
-    queue = iter(paths)
+    moments = [request["at"] - requests[0]["at"] for request in requests]
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector) as session:
         hashed = hashlib.sha512(b"password").hexdigest()
@@ -170,13 +173,17 @@ async def replay(settings: ConnectionSettings, requests: Sequence[Mapping[str, A
             token = json.loads(await answer.read())["inventory"]["uuid"]
         headers = {"Authorization": f"OAuth {token}"}
 
-        async def work() -> None:
-            for path in queue:
-                async with session.get(path, headers=headers) as got:
-                    await got.read()
+        async def fetch(path: str) -> None:
+            async with session.get(path, headers=headers) as got:
+                await got.read()
 
         with Meter() as meter:
-            await asyncio.gather(*(work() for _ in range(CONNECTIONS)))
+            began = time.monotonic()
+            async with asyncio.TaskGroup() as group:
+                for moment, path in zip(moments, paths, strict=True):
+                    if (left := began + moment - time.monotonic()) > 0:
+                        await asyncio.sleep(left)
+                    group.create_task(fetch(path))
         async with session.delete(f"{base}/v1/accounts/sessions/{token}") as answer:
             await answer.read()
     return meter.cpu

@@ -8,7 +8,7 @@ from sys import intern
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.clouds.zstack.wire import VmInventory, parse_node_time, text_or_none
+from orchestrator.clouds.zstack.wire import parse_node_time, plain_inventory, text_or_none
 from orchestrator.model.target import Addresses, HostRow, Seen, VmRow
 
 PAGE = 500
@@ -77,14 +77,6 @@ def addresses_of(inventory: Mapping[str, Any]) -> Addresses:
         if isinstance(nic, dict) and (used := nic.get("usedIps")):
             ips += tuple(ip for ip in _texts(used, "ip") if ip not in ips)
     return Addresses(_texts(nics, "mac"), ips)
-
-
-def plain_inventory(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The inventory with whole numbers written as such; as it came where it does not fit the model."""
-    try:
-        return VmInventory.model_validate(data).plain()
-    except (ValueError, RecursionError):  # pydantic's own errors are ValueErrors, one for nesting too deep among them
-        return dict(data)
 
 
 class _Plain(Mapping[str, Any]):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AliasGenerator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -209,6 +209,54 @@ class VmInventory(_Wire):
     vm_nics: tuple[VmNic, ...] | None = None
     all_volumes: tuple[Volume, ...] | None = None
     vm_cd_roms: tuple[CdRom, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Where a model has whole numbers, by the node's names: fields, lists of them, and lists of rows that have some."""
+
+    fields: frozenset[str]
+    lists: frozenset[str]
+    rows: Mapping[str, "_Numbers"]
+
+
+def _numbers_of(model: type[_Wire]) -> _Numbers:
+    fields, lists, rows = set[str](), set[str](), dict[str, _Numbers]()
+    for field in model.model_fields.values():
+        assert field.alias is not None
+        for kind in get_args(field.annotation):
+            if kind == Int:
+                fields.add(field.alias)
+            elif get_args(kind)[:1] == (Int,):
+                lists.add(field.alias)
+            elif isinstance(inner := (get_args(kind) or (None,))[0], type) and issubclass(inner, _Wire):
+                rows[field.alias] = _numbers_of(inner)
+    return _Numbers(frozenset(fields), frozenset(lists), rows)
+
+
+_OF_A_VM = _numbers_of(VmInventory)
+
+
+def plain_inventory(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `VmInventory.plain` gives, without the model, which takes ten times as long: a run does this thrice for each VM.
+
+    What is not as the protocol says stays as it came.
+    """
+    return _with_whole_numbers(data, _OF_A_VM)
+
+
+def _with_whole_numbers(data: Mapping[str, Any], numbers: _Numbers) -> dict[str, Any]:
+    made = dict(data)
+    for key in numbers.fields & made.keys():
+        made[key] = _whole(made[key])
+    for key in numbers.lists & made.keys():
+        if isinstance(values := made[key], list):
+            made[key] = [_whole(value) for value in values]
+    for key in numbers.rows.keys() & made.keys():
+        if isinstance(rows := made[key], list):
+            inner = numbers.rows[key]
+            made[key] = [_with_whole_numbers(row, inner) if isinstance(row, dict) else row for row in rows]
+    return made
 
 
 def text_or_none(data: Mapping[str, Any], key: str) -> str | None:

@@ -15,7 +15,16 @@ from pydantic import BaseModel
 from orchestrator.clouds.zstack.errors import has_chain, node_error
 from orchestrator.clouds.zstack.http import Answer
 from orchestrator.clouds.zstack.query import addresses_of, seen_vm
-from orchestrator.clouds.zstack.wire import CdRom, NodeTime, UsedIp, VmInventory, VmNic, Volume, parse_node_time
+from orchestrator.clouds.zstack.wire import (
+    CdRom,
+    NodeTime,
+    UsedIp,
+    VmInventory,
+    VmNic,
+    Volume,
+    parse_node_time,
+    plain_inventory,
+)
 from orchestrator.model.fault import NodeError
 from orchestrator.model.target import Addresses
 
@@ -204,6 +213,46 @@ def test_unknown_keys_survive_at_every_level() -> None:
     for part in (row, row["vmNics"][0], row["vmNics"][0]["usedIps"][0], row["allVolumes"][0], row["vmCdRoms"][0]):
         part.update(extra)
     assert VmInventory.model_validate(row).plain() == row
+
+
+def in_order(value: object) -> str:
+    """As JSON, which tells 7 from 7.0, whatever the order of keys."""
+    return json.dumps(value, sort_keys=True)
+
+
+def as_gson(value: object) -> object:
+    """The same with every whole number as the node may write it."""
+    match value:
+        case bool():
+            return value
+        case int():
+            return float(value)
+        case dict():
+            return {key: as_gson(inner) for key, inner in value.items()}
+        case list():
+            return [as_gson(inner) for inner in value]
+    return value
+
+
+def test_an_inventory_is_made_plain_without_the_model() -> None:
+    """The short way gives what the model gives, to the type of each number, wherever in the row it stands."""
+    for row in (full_row(), page_response()["inventory"]):
+        sent = as_gson(row)
+        assert isinstance(sent, dict)
+        made = plain_inventory(sent)
+        by_model = VmInventory.model_validate(sent).plain()
+        assert in_order(made) == in_order(by_model)
+        assert type(made["memorySize"]) is int
+
+
+@given(st.dictionaries(st.sampled_from(sorted(full_row())), st.sampled_from([*ODD_VALUES, 3, 3.0, "3", "3E2", 2.5])))
+def test_what_does_not_fit_stays_as_it_came(changes: dict[str, object]) -> None:
+    """An odd field is left alone, and takes nothing from the others."""
+    row = full_row()
+    made = plain_inventory({**as_gson(row), **changes})  # type: ignore[dict-item]
+    for key, value in made.items():
+        assert json.dumps(value) == json.dumps(row[key]) if key not in changes else value is not None or changes[key] is None
+    assert made.keys() == {**row, **changes}.keys()
 
 
 def test_cd_roms_are_typed() -> None:
