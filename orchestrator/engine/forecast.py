@@ -9,7 +9,7 @@ Verification is not in it: the VMs are off before.
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -89,6 +89,7 @@ class _Work:
 
 
 _Place = tuple[str, str]
+_Left = tuple[VmRow, Figures]
 
 
 @dataclass(slots=True)
@@ -115,6 +116,8 @@ class Outlook:
         self._estimates = estimates
         self._units: dict[str | None, Figures] = {}
         """What a VM nobody knows is expected to take, by host, while a forecast is made."""
+        self._slowest: dict[str | None, Figures] = {}
+        """The same of the slowest of them."""
         order = {name: wave.shape.after for name, wave in self._waves.items()}
         self._order = tuple(TopologicalSorter(order).static_order())
 
@@ -160,13 +163,18 @@ class Outlook:
     def forecast(self, now: float) -> Forecast:
         """Seconds from `now`."""
         estimates = self._estimates
-        self._units = {host: estimates.unknown(host) for wave in self._waves.values() for host in wave.all.unknown}
+        hosts = {host for wave in self._waves.values() for host in wave.all.unknown}
+        self._units = {host: estimates.unknown(host) for host in hosts}
+        self._slowest = {host: estimates.longest(host) for host in hosts}
+        lefts = {
+            name: [self._left(wave, *begun, now) for begun in wave.flying.items()] for name, wave in self._waves.items()
+        }
         known = sum(uuid in estimates.known for wave in self._waves.values() for uuid in wave.rows) if estimates.known else 0
         vms = sum(len(wave.rows) for wave in self._waves.values())
         mean = estimates.mean(None)
-        low = self._end(now, lambda figures: figures.low, tail=0.0)
-        likely = max(low, self._end(now, lambda figures: figures.likely, tail=_TAIL_LIKELY))
-        high = max(likely, self._end(now, lambda figures: figures.high, tail=_TAIL_HIGH))
+        low = self._end(lefts, lambda figures: figures.low, tail=0.0)
+        likely = max(low, self._end(lefts, lambda figures: figures.likely, tail=_TAIL_LIKELY))
+        high = max(likely, self._end(lefts, lambda figures: figures.high, tail=_TAIL_HIGH))
         return Forecast(low, likely, high, vms, known, estimates.measured, mean)
 
     def _change(self, wave: _Wave, row: VmRow, sign: int) -> None:
@@ -176,7 +184,8 @@ class Outlook:
         for place in _places(row):
             wave.places[place].change(row.host_uuid, known, sign)
 
-    def _end(self, now: float, pick: Callable[[Figures], float], *, tail: float) -> float:
+    def _end(self, lefts: Mapping[str, Sequence[_Left]], pick: Callable[[Figures], float], *, tail: float) -> float:
+        """Seconds until everything has ended. `lefts`: what those in flight are going to take yet, by wave."""
         shared: Counter[_Place] = Counter()
         total, longest, waiting = 0.0, 0.0, 0
 
@@ -185,11 +194,11 @@ class Outlook:
             work = {place: self._seconds(part, pick) for place, part in wave.places.items()}
             sums = self._seconds(wave.all, pick)
             single = 0.0
-            for uuid, since in wave.flying.items():
-                left = self._left(wave, uuid, now - since, pick)
+            for row, figures in lefts[name]:
+                left = pick(figures)
                 sums += left
                 single = max(single, left)
-                for place in _places(wave.rows[uuid]):
+                for place in _places(row):
                     work[place] = work.get(place, 0.0) + left
             single = max(single, self._longest(wave, pick))
             shared.update(work)
@@ -215,21 +224,22 @@ class Outlook:
             bound * batches[-1] / sum(batches), single
         ) + rest  # fmt: skip
 
-    def _left(self, wave: _Wave, uuid: str, elapsed: float, pick: Callable[[Figures], float]) -> float:
+    def _left(self, wave: _Wave, uuid: str, since: float, now: float) -> _Left:
         """What one in flight is going to take yet."""
-        host = wave.rows[uuid].host_uuid
-        figures = self._estimates.of(uuid, host)
-        if uuid not in self._estimates.known:
-            figures = Figures(figures.low, figures.likely, self._estimates.longest(host).high)
+        row, elapsed = wave.rows[uuid], now - since
+        figures = self._estimates.known.get(uuid)
+        if figures is None:
+            unit = self._units[row.host_uuid]
+            figures = Figures(unit.low, unit.likely, self._slowest[row.host_uuid].high)
         if elapsed < figures.likely:
             late = figures.likely - elapsed
-            return pick(Figures(max(0.0, figures.low - elapsed), late, max(late, figures.high - elapsed)))
-        late = _OVERDUE * self._estimates.mean(host)
-        return pick(Figures(0.0, late, max(late, wave.shape.worst_seconds - elapsed)))
+            return row, Figures(max(0.0, figures.low - elapsed), late, max(late, figures.high - elapsed))
+        late = _OVERDUE * self._estimates.mean(row.host_uuid)
+        return row, Figures(0.0, late, max(late, wave.shape.worst_seconds - elapsed))
 
     def _longest(self, wave: _Wave, pick: Callable[[Figures], float]) -> float:
         """The longest single VM that waits."""
-        found = max((pick(self._estimates.longest(host)) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
+        found = max((pick(self._slowest[host]) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
         while wave.longest and (wave.longest[0][1] not in wave.rows or wave.longest[0][1] in wave.flying):
             heapq.heappop(wave.longest)
         return max(found, pick(self._estimates.known[wave.longest[0][1]])) if wave.longest else found

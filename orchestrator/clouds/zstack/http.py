@@ -224,7 +224,7 @@ class Http:
         """Who is told of each answer; None is nobody."""
         self._session: aiohttp.ClientSession | None = None
         self._secrets = Secrets()
-        self._sockets = anyio.Semaphore(CONNECTIONS)
+        self._sockets = anyio.Semaphore(CONNECTIONS, fast_acquire=True)
 
     def pace(self, requests_per_second: float | None) -> None:
         """Change the limit of requests a second from now on."""
