@@ -36,11 +36,11 @@ is of Python, the least of five rounds.
 STACK_WORDS = """\
 ## The whole stack
 
-{vms} VMs that take 5 to 45 s (mean 25 s), {in_flight} in flight, against the simulated node in time that is
-compressed {scale:g} times, with journal and JSON log as in any run. Latency is from a job's end at the node until its VM's
-outcome stands here; makespan and latency are of the node's own record. Bare aiohttp asks for as many answers again in the
-same process, and does nothing with them. Start-up is a median over rounds that alternate with an interpreter that does
-nothing.
+{vms} VMs that take 5 to 45 s (mean 25 s), {in_flight} in flight, against the simulated node in time that is compressed
+{scale:g} times, with journal and JSON log as in any run. Latency is from a job's end at the node until its VM's outcome
+stands here; makespan and latency are of the node's own record. Bare aiohttp asks for as many answers again in the same
+process, each at the moment at which the run asked for it, and does nothing with them. Start-up is a median over rounds that
+alternate with an interpreter that does nothing.
 """
 SCALE_WORDS = """\
 ## Many VMs
