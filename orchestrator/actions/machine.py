@@ -52,6 +52,8 @@ from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reas
 from orchestrator.model.report import Evidence
 from orchestrator.model.states import GOALS, MIDS, TRANSITIONAL_STATES, End, Verb, end_of
 from orchestrator.model.target import (
+    HELD_BACK,
+    UNSENT,
     Accepted,
     JobAnswer,
     JobFailed,
@@ -340,13 +342,15 @@ def _send(state: ActionState, type_: AttemptType, reason: AttemptReason, timeout
 
 # ── the PUT and its doubt ──────────────────────────────────────────────────────────────────────────────────────────
 def _answered(state: ActionState, signal: Answered) -> tuple[ActionState, Step]:
+    # What we held back ourselves is no try: nobody is given up for our own waiting, however slow the node is.
+    held_back = isinstance(signal.result, Lost) and signal.result.error.code == HELD_BACK
     if state.pending is not None:
         type_, reason, seconds = state.pending
         attempt = Attempt(type_, reason, signal.job_uuid, seconds, signal.at, signal.node_at, 0.0)
         state = altered(state, pending=None, attempts=(*state.attempts, attempt), unreadable_job=None)
         if state.first_off_at is not None and type_ is not AttemptType.COLD:
             state = altered(state, first_off_at=None)
-        state = altered(state, tries=state.tries + 1)
+        state = state if held_back else altered(state, tries=state.tries + 1)
     if state.last.type is state.rules.type and sum(attempt.type is state.last.type for attempt in state.attempts) == 1:
         # Its time counts from when it left last: what never arrived before has used none of it.
         state = altered(state, grace_until=signal.at + state.rules.timeout_of(state.rules.type))
@@ -360,14 +364,17 @@ def _answered(state: ActionState, signal: Answered) -> tuple[ActionState, Step]:
             state = _change(state, verdict=Verdict.ERR, error=error, status=status, ended_at=signal.now)
             return altered(state, phase=Phase.END), ReadVm()
         case Lost(error=error):
-            never_left = error.code == "http.unsent" and not state.last.tried
+            never_left = error.code in {UNSENT, HELD_BACK} and not state.last.tried
             state = _change(state, error=error, never_left=never_left, tried=not never_left)
             if never_left and state.barred is not None:
                 return _settle_read(altered(state, phase=Phase.SETTLE), signal.now, unreadable=False)
             if state.at_end == "abandon":
                 return altered(state, phase=Phase.SETTLE), Look(state.last.job_uuid)
+            if held_back and never_left:  # no job is there to be asked for
+                return altered(state, phase=Phase.SETTLE), ReadVm()
             pause = state.rules.back_off(state.tries)
-            return altered(state, phase=Phase.SETTLE, tries=state.tries + 1), Wait(signal.now + pause)
+            tries = state.tries + (0 if held_back else 1)
+            return altered(state, phase=Phase.SETTLE, tries=tries), Wait(signal.now + pause)
 
 
 def _settle(state: ActionState, now: float, answer: JobAnswer) -> tuple[ActionState, Step]:

@@ -10,6 +10,7 @@ from orchestrator.clouds.interface import HaLevels, Heard, NodeAwayError, NodeFa
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
+    HELD_BACK,
     Accepted,
     Addresses,
     HostRow,
@@ -130,7 +131,7 @@ class MemoryCloud:
         """Start the guest's script."""
         guest = self.guests[request.vm_uuid]
         if not leaving():
-            return Lost(own_error("http.unsent", "held back before it left"))
+            return Lost(own_error(HELD_BACK, "held back before it left"))
         now = anyio.current_time()
         if isinstance(request, StartRequest):
             return self._boot(guest, request, now)

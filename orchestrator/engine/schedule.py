@@ -274,7 +274,8 @@ class Lanes:
         for lane in self._grown.values():
             if self._assumed is not None:
                 lane.queue = deque(sorted(lane.queue, key=itemgetter(0), reverse=True))
-            self._list(lane)
+            if lane.queue:  # it may have been dropped meanwhile
+                self._list(lane)
         self._grown.clear()
 
     def _first_that_fits(self, lane: _Lane) -> int | None:

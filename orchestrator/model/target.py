@@ -92,6 +92,10 @@ class Refused:
     status: int
 
 
+UNSENT, HELD_BACK = "http.unsent", "http.held_back"
+"""Codes of a `Lost` whose PUT did not leave: it could not, or we did not let it ourselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lost:
     """The PUT went out, or may have, and no answer came that says what became of it."""

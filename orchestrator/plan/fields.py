@@ -184,7 +184,7 @@ Moment = Annotated[
         {"type": "string", "format": "date-time", "pattern": moments.PATTERN, "examples": ["2026-11-28T22:00:00+08:00"]}
     ),
 ]
-Rate = Annotated[float, Field(ge=0.01, le=100_000)]
+Rate = Annotated[float, Field(ge=0.1, le=100_000)]
 Line = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
 Prose = Annotated[str, AfterValidator(_prose)]
 Tag = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]

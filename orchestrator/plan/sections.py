@@ -137,7 +137,8 @@ class Limits(WaveLimits):
     """How much happens at once, and how fast. Limits hold together: the tightest decides."""
 
     requests_per_second: Rate = 50.0
-    """Requests sent to the node a second in total, at least 0.01: what a small node answers without falling behind."""
+    """Requests sent to the node a second in total: what a small node answers without falling behind. At least 0.1, as a
+    stop rests on a read that is not older than 30 s."""
     node_outage: Duration = timedelta(minutes=10)
     """How long the node may be away in mid-run before the run stops early; 0s stops at the first failure to reach it."""
 

@@ -14,6 +14,7 @@ from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.client import ZStackClient
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.model.target import (
+    HELD_BACK,
     Accepted,
     JobAnswer,
     JobMissing,
@@ -107,7 +108,7 @@ async def test_what_is_held_back_does_not_leave(made: Fixture) -> None:
     request = stop(made.uuids[0])
     result = await made.cloud.send(request, lambda: False)
     assert isinstance(result, Lost)
-    assert result.error.code == "http.unsent"
+    assert result.error.code == HELD_BACK
     assert isinstance(await made.cloud.look(request.job_uuid), JobMissing)
     assert (await made.cloud.states(made.uuids))[made.uuids[0]] == "Running"
 

@@ -27,6 +27,8 @@ from orchestrator.clouds.zstack.wire import VmInventory
 from orchestrator.errors import LoginError, NodeUnreachableError, UsageError, ZStackError
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.target import (
+    HELD_BACK,
+    UNSENT,
     Accepted,
     JobAnswer,
     JobFailed,
@@ -45,7 +47,6 @@ from orchestrator.settings import ConnectionSettings
 
 KEEPALIVE = timedelta(minutes=30)
 """A session lives 7200 s from its last authenticated call; job polls do not count (zstack-rest.md 8)."""
-_UNSENT = "http.unsent"
 _SAYS_200, _MOST_ODD = "http.200", 10
 """A job that says 200 without an inventory as often as this in a row (a dry run does) will not say more."""
 _FIRST_LOOK, _LONGEST_LOOK = 0.5, 3.0
@@ -128,11 +129,12 @@ class ZStackClient:
         except ExchangeError as error:
             if error.sent:
                 self._job_headers[request.job_uuid] = headers
-            return Lost(own_error("http.lost" if error.sent else _UNSENT, error.detail))
+            code = "http.lost" if error.sent else HELD_BACK if error.held_back else UNSENT
+            return Lost(own_error(code, error.detail))
         if _login_matters(answer):
             renewed = await self.auth.refused(self.http, headers, answer)
             if renewed and answer.status == 403:
-                return Lost(own_error(_UNSENT, "the signature's clock was off; it has been learned anew"))
+                return Lost(own_error(UNSENT, "the signature's clock was off; it has been learned anew"))
         result = jobs.read_send(answer)
         if isinstance(result, (Accepted, Lost)):
             self._job_headers[request.job_uuid] = headers
@@ -238,7 +240,7 @@ class ZStackClient:
                     case Refused(error=error):
                         pass
                     case Lost(error=error):
-                        doubt = error.code != _UNSENT
+                        doubt = error.code != UNSENT
             if anyio.current_time() + delay > deadline:
                 return own_error("orchestrator.lost", error.sentence()) if doubt else error
             await anyio.sleep(delay)

@@ -17,6 +17,7 @@ from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
+    UNSENT,
     Addresses,
     HostRow,
     JobAnswer,
@@ -205,7 +206,7 @@ class ZStackCloud:
         try:
             return await self._client.send(request, leaving)
         except (LoginError, NodeUnreachableError) as error:
-            return Lost(own_error("http.unsent", str(error)))
+            return Lost(own_error(UNSENT, str(error)))
 
     async def look(self, job_uuid: str) -> JobAnswer:
         """The job's answer now."""

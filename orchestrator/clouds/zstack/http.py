@@ -39,16 +39,23 @@ _SIGNATURE = re.compile(rb"([A-Za-z0-9+/]{27})(?:=|\\\\u003[dD]|%3[dD])")
 PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of a call before a run."""
 _SILENCE_SECONDS = 30.0
+_MOST_IN_A_ROW = 3
+_LINE_SECONDS = 25.0
+"""So long a stop waits for its turn: it rests on a read that must not be older than 30 s when it leaves."""
 
 
 class ExchangeError(Exception):
-    """No whole answer came. `sent` is False only where the request cannot have reached the node."""
+    """No whole answer came. `sent` is False only where the request cannot have reached the node.
 
-    def __init__(self, detail: str, *, sent: bool, tls: bool = False) -> None:
+    `held_back`: we did not let it leave ourselves.
+    """
+
+    def __init__(self, detail: str, *, sent: bool, tls: bool = False, held_back: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.sent = sent
         self.tls = tls
+        self.held_back = held_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +142,16 @@ class _Waiter:
 
 
 class Pace:
-    """At most so many requests a second, evenly. What tells the truth of jobs in flight goes before new stops."""
+    """At most so many requests a second, evenly. What tells the truth of jobs in flight goes before new stops, but never so
+    much of it that these have no turn at all.
+    """
 
     def __init__(self, per_second: float | None) -> None:
         self._gap = 0.0 if not per_second else 1.0 / per_second
         self._next = 0.0
         self._urgent, self._other = deque[_Waiter](), deque[_Waiter]()
+        self._in_a_row = 0
+        """Urgent ones since a stop had its turn."""
 
     def change(self, per_second: float | None) -> None:
         """Another limit from now on, also for those that wait; None is no limit."""
@@ -149,25 +160,34 @@ class Pace:
         for waiter in (*self._urgent, *self._other) if not self._gap else self._first():
             waiter.news.set()
 
-    async def turn(self, *, urgent: bool) -> None:
-        """Return when the next request may leave. Not urgent ones wait until no urgent one does."""
+    async def turn(self, *, urgent: bool, within_seconds: float = math.inf) -> bool:
+        """Return when the next request may leave. Not urgent ones wait until no urgent one does, or three have gone first.
+
+        False where its turn did not come `within_seconds`; it has used none.
+        """
         if not self._gap:
-            return
+            return True
         now = anyio.current_time()
         if now >= self._next and not self._first():
             self._next = now + self._gap
-            return
+            self._count(urgent=urgent)
+            return True
+        until = now + within_seconds
         waiter, line = _Waiter(), self._urgent if urgent else self._other
         line.append(waiter)
         try:
             while self._gap and not ((first := waiter in self._first()) and now >= self._next):
+                if now >= until:
+                    return False
                 waiter.news = anyio.Event()
-                with anyio.move_on_after(self._next - now if first else math.inf):
+                with anyio.CancelScope(deadline=min(self._next if first else math.inf, until)):
                     await waiter.news.wait()
                 now = anyio.current_time()
             # Not from now: who came a little late to its turn makes nobody else later. A loop that stood still for long
             # does not make up for it all at once.
             self._next = max(self._next, now - _LATE_SECONDS) + self._gap
+            self._count(urgent=urgent)
+            return True
         finally:
             line.remove(waiter)
             for following in self._first():
@@ -175,7 +195,11 @@ class Pace:
 
     def _first(self) -> "tuple[()] | tuple[_Waiter]":
         """Whose turn is next, where anybody waits."""
-        return (self._urgent[0],) if self._urgent else (self._other[0],) if self._other else ()
+        line = self._other if self._other and self._in_a_row >= _MOST_IN_A_ROW else self._urgent or self._other
+        return (line[0],) if line else ()
+
+    def _count(self, *, urgent: bool) -> None:
+        self._in_a_row = self._in_a_row + 1 if urgent else 0
 
 
 async def patiently(ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -268,6 +292,9 @@ class Http:
     ) -> Answer:
         """One request and its whole answer. `path` starts with `/v1`; `query` is already percent-encoded.
 
+        `leaving`: it is no urgent one, and is asked for its leave when its turn has come; one whose turn does not come soon
+        is held back like one that gets none.
+
         `opens_session`: a 200 is let in as it is, for the session in it.
 
         Raises ExchangeError where no whole answer came within `patience_seconds` of its leaving.
@@ -280,11 +307,12 @@ class Http:
         self._secrets.add_header(sent_headers.get("Authorization", ""))
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
-        await self._pace.turn(urgent=leaving is None)
+        if not await self._pace.turn(urgent=leaving is None, within_seconds=math.inf if leaving is None else _LINE_SECONDS):
+            raise ExchangeError(f"its turn did not come within {_LINE_SECONDS:.0f} s", sent=False, held_back=True)
         try:
             async with self._sockets:  # waited for here and not in aiohttp's pool, where `leaving` could not be asked
                 if leaving is not None and not leaving():
-                    raise ExchangeError("held back before it left", sent=False)
+                    raise ExchangeError("held back before it left", sent=False, held_back=True)
                 began = anyio.current_time()
                 with anyio.fail_after(patience_seconds):
                     async with self._session.request(
@@ -299,7 +327,8 @@ class Http:
             return answer
         except ExchangeError as error:
             failed = error.sent
-            raise ExchangeError(self._secrets.removed_from(error.detail), sent=error.sent, tls=error.tls) from None
+            detail = self._secrets.removed_from(error.detail)
+            raise ExchangeError(detail, sent=error.sent, tls=error.tls, held_back=error.held_back) from None
         except TimeoutError:
             failed = True
             raise ExchangeError(f"no whole answer within {patience_seconds:.0f} s", sent=True) from None

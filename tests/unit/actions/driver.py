@@ -31,6 +31,7 @@ from orchestrator.actions.rules import Rules
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptType, Outcome, Reason
 from orchestrator.model.target import (
+    HELD_BACK,
     Accepted,
     JobAnswer,
     JobFailed,
@@ -152,6 +153,10 @@ class Stop:
         self.left_at = self.now
         self.now += after
         return self._go(Answered(self.now, self.left_at, self.node_epoch + self.left_at, job_uuid, result))
+
+    def hold_back(self) -> Self:
+        """It waited too long for its turn, and we did not let it leave."""
+        return self.put(Lost(error(HELD_BACK)), after=25.0)
 
     def accept(self) -> Self:
         """The node took the job."""

@@ -10,7 +10,16 @@ from orchestrator.actions.rules import Rules
 from orchestrator.engine.verify import to_verify, verified
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 from orchestrator.model.report import VmRecord
-from orchestrator.model.target import Accepted, JobMissing, JobRunning, JobSucceeded, JobUnreadable, Seen
+from orchestrator.model.target import (
+    UNSENT,
+    Accepted,
+    JobMissing,
+    JobRunning,
+    JobSucceeded,
+    JobUnreadable,
+    Lost,
+    Seen,
+)
 from tests.unit.actions.driver import (
     BOTH,
     DARK,
@@ -836,3 +845,31 @@ def test_jobs_at_the_node_go_on_after_a_signal() -> None:
     stop = accepted().halt()
     assert isinstance(stop.step, Watch)
     assert stop.ok(after=20).settle("Stopped").outcome is CLEAN
+
+
+def test_what_is_held_back_is_no_try() -> None:
+    """However often a PUT waits too long for its turn, it goes on from a fresh read, and nobody is given up for it."""
+    stop = turn()
+    for _ in range(100):
+        stop.hold_back()
+        assert stop.step == ReadVm()
+        stop.read("Running")
+        assert isinstance(stop.step, Resend)
+    stop.accept().ok(after=5).read("Stopped")
+    assert stop.outcome is Outcome.STOPPED_CLEAN
+
+
+def test_what_is_lost_again_and_again_is_given_up() -> None:
+    """Nothing but broken connections is another thing: that ends."""
+    stop = turn()
+    for _ in range(100):
+        if isinstance(stop.step, Done):
+            break
+        stop.put(Lost(error(UNSENT))).settle("Running")
+    assert stop.outcome is Outcome.FAILED
+
+
+def test_what_is_held_back_after_a_lost_one_asks_for_the_job() -> None:
+    """An earlier PUT under the same id may have arrived: its job is asked for before anything else."""
+    stop = turn().lose().elapse().job(JobMissing()).read("Running").hold_back().elapse()
+    assert isinstance(stop.step, Look)

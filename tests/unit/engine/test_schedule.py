@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,3 +148,15 @@ def test_what_is_dropped_never_starts() -> None:
     while (found := lanes.take()) is not None:
         taken.append(found.uuid)
     assert sorted(taken) == sorted({row.uuid for row in rows} - {rows[0].uuid, rows[3].uuid})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_host_may_lose_all_its_vms_before_anybody_starts(known: bool) -> None:
+    """What is dropped before the first turn, as by a crossed budget, leaves the others their turn."""
+    rows = [vm(number, host) for number, host in enumerate((0, 0, 1))]
+    lanes = Lanes(Slots(SlotLimits(5, 5)), Estimates({rows[2].uuid: known_figures([20.0])} if known else {}))
+    for row in rows:
+        lanes.add(row)
+    lanes.drop({rows[0].uuid, rows[1].uuid})
+    assert lanes.take() == rows[2]
+    assert lanes.take() is None

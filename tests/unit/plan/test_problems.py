@@ -44,7 +44,7 @@ from tests.unit.plan.examples import SMALL, UUID, assert_told, load, problems
         ("limits: {per_cluster: 0}", 23, "at least 1"),
         ("limits: {per_primary_storage: 0}", 31, "at least 1"),
         ("limits: {per_host: 99999999}", 20, "at most 1000000"),
-        ("limits: {requests_per_second: 0}", 31, "at least 0.01"),
+        ("limits: {requests_per_second: 0.05}", 31, "at least 0.1"),
         ("limits: {requests_per_second: .nan}", 31, "not finite"),
         ("limits: {requests_per_second: .inf}", 31, "not finite"),
         ("limits: {requests_per_second: 1e999}", 31, "not finite"),
