@@ -64,7 +64,7 @@ slim); reading pages with a typed reader that skips what is not needed (half the
 less; asking the node for the fields that are needed made it needless); ranking a host anew at every end of its VMs (it must
 be done for the first few: left out, one run in some thousands ends late; after eight it gains nothing); keeping descriptions
 of plan keys out of the models (a twentieth of the start-up of `validate`, hardly more than the noise). What keeps `validate`
-from being quick is pydantic: importing it alone takes ten times as long as an interpreter that does nothing.
+from being quick is pydantic: importing it alone takes seven to ten times as long as an interpreter that does nothing.
 """
 PEERS_WORDS = """\
 ## Beside what people use today
