@@ -242,14 +242,18 @@ def rows(found: Mapping[str, float], musts: Mapping[str, float] = MUST) -> list[
     return lines
 
 
+def size_asked_for(about: str | None, usual: Size) -> Size:
+    """From the command line; `usual` where it says nothing."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vms", type=int, default=usual.vms)
+    parser.add_argument("--in-flight", type=int, default=usual.in_flight)
+    parser.add_argument("--time-scale", type=float, default=usual.time_scale)
+    return Size(**vars(parser.parse_args()))
+
+
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vms", type=int, default=2000)
-    parser.add_argument("--in-flight", type=int, default=500)
-    parser.add_argument("--time-scale", type=float, default=4.0)
-    options = parser.parse_args()
-    print("\n".join(rows(measure(Size(options.vms, options.in_flight, options.time_scale)))))
+    print("\n".join(rows(measure(size_asked_for(__doc__, Size(2000, 500, 4.0))))))
 
 
 if __name__ == "__main__":

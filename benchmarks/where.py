@@ -4,7 +4,6 @@ The profiler counts CPU of the loop's thread, waiting left out; a builtin's time
 another thread: its share is what the process used beside.
 """
 
-import argparse
 import cProfile
 import pstats
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 import anyio
 
 from benchmarks.journal import check, node
-from benchmarks.stack import Size, fleet, plan
+from benchmarks.stack import Size, fleet, plan, size_asked_for
 from orchestrator import app
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.observe.logs import log_listener
@@ -98,12 +97,7 @@ def rows(found: dict[str, float]) -> list[str]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vms", type=int, default=10_000)
-    parser.add_argument("--in-flight", type=int, default=500)
-    parser.add_argument("--time-scale", type=float, default=2.0)
-    options = parser.parse_args()
-    print("\n".join(rows(measure(Size(options.vms, options.in_flight, options.time_scale)))))
+    print("\n".join(rows(measure(size_asked_for(__doc__, Size(10_000, 500, 2.0))))))
 
 
 if __name__ == "__main__":
