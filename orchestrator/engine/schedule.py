@@ -232,7 +232,7 @@ class Lanes:
     def done(self, host: str | None, began: float, now: float, *, telling: bool = True) -> None:
         """A VM that started from this host's queue at `began` is through. `telling`: that says how long others take."""
         self._now = now
-        lane = self._lanes.get(host) or self._lane(host)
+        lane = self._lane(host)
         self._estimates.ends(lane.sums, began, now, telling=telling)
         self._finished += 1
         if self._assumed is None and self._finished >= self._refresh:
@@ -240,8 +240,7 @@ class Lanes:
             self._refresh = self._finished + max(len(self._lanes), self._finished // 8)
             self._rank_anew()
         elif lane.queue and (not lane.listed or (self._assumed is None and lane.sums.count < _SETTLED)):
-            lane.listed = True
-            heapq.heappush(self._heap, self._entry(lane))
+            self._list(lane)
 
     def wake(self, host: str | None) -> None:
         """A slot came free on this host: it may start again."""

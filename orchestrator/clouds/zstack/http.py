@@ -40,7 +40,8 @@ PAUSES = (0.5, 1.0, 2.0)
 """Seconds between the tries of a call before a run."""
 _SILENCE_SECONDS = 30.0
 _MOST_IN_A_ROW = 3
-_LINE_SECONDS = 25.0
+"""Urgent requests that go before a stop which waits: its VM may be read again and again without its ever being sent."""
+LINE_SECONDS = 25.0
 """So long a stop waits for its turn: it rests on a read that must not be older than 30 s when it leaves."""
 
 
@@ -307,8 +308,8 @@ class Http:
         self._secrets.add_header(sent_headers.get("Authorization", ""))
         if data is not None:
             sent_headers["Content-Type"] = "application/json;charset=UTF-8"
-        if not await self._pace.turn(urgent=leaving is None, within_seconds=math.inf if leaving is None else _LINE_SECONDS):
-            raise ExchangeError(f"its turn did not come within {_LINE_SECONDS:.0f} s", sent=False, held_back=True)
+        if not await self._pace.turn(urgent=leaving is None, within_seconds=math.inf if leaving is None else LINE_SECONDS):
+            raise ExchangeError(f"its turn did not come within {LINE_SECONDS:.0f} s", sent=False, held_back=True)
         try:
             async with self._sockets:  # waited for here and not in aiohttp's pool, where `leaving` could not be asked
                 if leaving is not None and not leaving():

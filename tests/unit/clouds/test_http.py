@@ -296,6 +296,30 @@ async def test_what_waits_for_its_turn_is_asked_when_its_turn_comes() -> None:
     assert log.count(b"PUT") == 0
 
 
+async def test_a_stop_whose_turn_does_not_come_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another request has the only turn for minutes: the PUT gives up the line, without being asked for its leave."""
+    monkeypatch.setattr(module, "LINE_SECONDS", 0.05)
+    log, asked = Log(), 0
+
+    async def talk(wire: Wire) -> None:
+        while await log.next(wire):
+            await wire.answer(b"{}")
+
+    def leaving() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    async with in_bytes(talk) as base, ZStackClient(session(base), requests_per_second=0.01) as client:
+        await client.http.exchange("GET", PATH)
+        result = await asyncio.wait_for(client.send(PUT, leaving=leaving), 10)
+        client.http.pace(None)
+    assert isinstance(result, Lost)
+    assert result.error.code == HELD_BACK
+    assert asked == 0
+    assert log.count(b"PUT") == 0
+
+
 async def test_what_waits_for_a_socket_is_asked_when_it_gets_one() -> None:
     """With every socket busy a PUT waits; when the run ends meanwhile, it does not leave."""
     log, free, full = Log(), asyncio.Event(), asyncio.Event()

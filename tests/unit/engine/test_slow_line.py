@@ -8,15 +8,13 @@ import anyio
 import pytest
 
 from orchestrator.clouds.memory import MemoryCloud
-from orchestrator.clouds.zstack.http import Pace
+from orchestrator.clouds.zstack.http import LINE_SECONDS, Pace
 from orchestrator.model.fault import own_error
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.target import HELD_BACK, JobAnswer, Lost, Request, Seen, SendResult
 from orchestrator.plan.load import plan_from_text
 from tests.unit.engine.test_run import Trial, guest
 from tests.virtual import run_virtual
-
-_LINE_SECONDS = 25.0
 
 
 class Paced(MemoryCloud):
@@ -55,7 +53,7 @@ class Paced(MemoryCloud):
     async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """A PUT that waits in line."""
         assert self.line is not None
-        if not await self.line.turn(urgent=False, within_seconds=_LINE_SECONDS):
+        if not await self.line.turn(urgent=False, within_seconds=LINE_SECONDS):
             self.held_back += 1
             return Lost(own_error(HELD_BACK, "its turn did not come"))
         return await super().send(request, leaving)
