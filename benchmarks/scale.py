@@ -8,6 +8,7 @@ process, beside bare aiohttp that receives the same pages and does nothing with 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from orchestrator.simulator.spread import between
 ROOT = Path(__file__).resolve().parent.parent
 IN_FLIGHT, PER_HOST, TIME_SCALE = 2000, 10, 4.0
 FIRST, LARGE = 10_000, 100_000
+ROUNDS = 3
 _LAUNCHER = """
 import os, subprocess, sys
 run = subprocess.Popen(sys.argv[2:])
@@ -135,11 +137,13 @@ def measure(*, full: bool) -> dict[str, float]:
         large = memory(LARGE)
         found[f"memory of a run of {LARGE} VMs, MB"] = large
         found[f"memory a target from {FIRST} to {LARGE}, KB"] = (large - small) * 1024 / (LARGE - FIRST)
-    first = resolving(FIRST)
+    sizes = (FIRST, LARGE) if full else (FIRST,)
+    taken = zip(*[[resolving(vms) for vms in sizes] for _ in range(ROUNDS)], strict=True)
+    first, *last = map(statistics.median, taken)
     found[f"resolving {FIRST} VMs, CPU above receiving, us a VM"] = first
-    if full:
-        found[f"resolving {LARGE} VMs, CPU above receiving, us a VM"] = last = resolving(LARGE)
-        found[f"the same over that of {FIRST} VMs"] = last / first
+    for figure in last:
+        found[f"resolving {LARGE} VMs, CPU above receiving, us a VM"] = figure
+        found[f"the same over that of {FIRST} VMs"] = figure / first
     return found
 
 

@@ -111,11 +111,17 @@ class Engine:
             if name not in table.fields:
                 raise bad_query(f"inventory[{table.name}] has no field[{name}] that can be selected")
         total = len(rows)
+        self._order(table, query, rows)
+        return self._reply(table, rows[query.start : query.start + query.limit], query, total)
+
+    def _order(self, table: Table, query: Query, rows: list[Row]) -> None:
+        if query.sort == "uuid":  # unique and never null: there are no equals whose order could be arbitrary
+            rows.sort(key=self._field(table, "uuid"), reverse=query.descending)
+            return
         self.rng.shuffle(rows)
         if query.sort is not None:
             get = self._field(table, query.sort)
             rows.sort(key=lambda row: (get(row) is not None, get(row)), reverse=query.descending)
-        return self._reply(table, rows[query.start : query.start + query.limit], query, total)
 
     def _preselect(self, table: Table, query: Query) -> Iterable[Row]:
         # Hundreds of uuids among thousands of rows is what clients ask most: look those up instead of scanning.
