@@ -1,7 +1,14 @@
-"""The report as one page that opens anywhere: no script, nothing fetched, everything from outside escaped."""
+"""The report as one page that opens anywhere: nothing fetched, no script but our own, everything from outside escaped.
 
+What decides stands in the page's own text. The script adds the timeline and the table of VMs, from data in the page.
+"""
+
+import base64
+import hashlib
 import html
 from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
 from itertools import islice
 from typing import TextIO
 
@@ -9,6 +16,7 @@ from orchestrator.model.report import HostRecord, RunReport
 from orchestrator.model.safe import clip, visible
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.hosts import (
+    HostNames,
     Standing,
     by_standing,
     hosts_sentence,
@@ -16,9 +24,9 @@ from orchestrator.reports.hosts import (
     standing,
     standing_phrase,
 )
-from orchestrator.reports.html_style import STYLE
-from orchestrator.reports.html_vms import checklist, vm_tables
+from orchestrator.reports.html_data import CAUSE_COLUMNS, NAME_COLUMNS, WHOLE, vm_data
 from orchestrator.reports.wording import (
+    SIMPLE,
     breakdown,
     counted,
     how_stopped,
@@ -30,7 +38,8 @@ from orchestrator.reports.wording import (
     window_line,
 )
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_FEW = 12
+"""More empty hosts than this are folded away."""
 
 LONGEST_LIST = 200
 """Rows of any table but the VMs'; the rest is counted."""
@@ -55,17 +64,77 @@ class HtmlReport:
         title = _data(f"{clip(report.run.plan, 120)}: {verdict(report)}", 400)
         out.write(
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+            f"<title>{title}</title>\n<style>{_resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
         )
-        for part in (_head(report), _totals(report), _notes(report, facts), _causes(report), _hosts(report)):
+        parts = (
+            _head(report), _totals(report), _notes(report, facts), _causes(report), _hosts(report), _waves(report),
+            _TIMELINE, _vms(report), _checklist(report, facts), _plan(report),
+        )  # fmt: skip
+        for part in parts:
             out.writelines(f"{line}\n" for line in part)
-        out.writelines(f"{line}\n" for line in checklist(report, facts.check_after_start.total()))
-        out.writelines(f"{line}\n" for line in _waves(report))
-        out.writelines(f"{line}\n" for line in vm_tables(report))
-        out.writelines(f"{line}\n" for line in _plan(report))
-        out.write("</main>\n</body>\n</html>\n")
+        out.write('</main>\n<dialog id="vm" aria-labelledby="vm-name"></dialog>\n<script type="application/json" id="data">')
+        out.writelines(vm_data(report))
+        out.write(f"</script>\n<script>{_resource('page.js')}</script>\n</body>\n</html>\n")
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("orchestrator.reports").joinpath(name).read_text("utf-8")
+
+
+@cache
+def _policy() -> str:
+    """What a browser may do with the page: its own style, and this one script."""
+    digest = base64.b64encode(hashlib.sha256(_resource("page.js").encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+_TIMELINE = (
+    '<section id="timeline" hidden>\n<h2>Timeline <small></small></h2>\n<div class="bar"><span class="legend"></span>'
+    '<button type="button" data-zoom="out" aria-label="Show more time">&minus;</button>'
+    '<button type="button" data-zoom="in" aria-label="Show less time">+</button>'
+    '<button type="button" data-zoom="all">whole run</button></div>',
+    '<div class="chart" tabindex="0" role="img" aria-label="Hosts by time; the table below has the same VMs">'
+    '<div class="sheet"><canvas></canvas></div></div>\n<p class="tip">&nbsp;</p>\n</section>',
+)
+
+
+def _vms(report: RunReport) -> Iterator[str]:
+    if not report.totals.get("targets", 0):
+        return
+    yield '<section id="vms">\n<h2>VMs <small class="count"></small></h2>'
+    yield """<p class="plain">The list of VMs needs a browser that runs this page's script; report.csv has it too.</p>"""
+    yield '<div class="bar" role="search" hidden>'
+    yield '<input type="search" aria-label="Search" placeholder="Search names, UUIDs, errors">'
+    for name, every in (
+        ("outcome", "every outcome"),
+        ("host", "every host"),
+        ("wave", "every wave"),
+        ("cause", "every cause"),
+    ):
+        yield f'<select data-filter="{name}" aria-label="Show {name}"><option value="">{every}</option></select>'
+    yield '<button type="button" class="clear">show all</button></div>'
+    yield '<div class="scroll rows" hidden><table><thead><tr></tr></thead><tbody></tbody></table></div>'
+    if report.totals["targets"] > WHOLE:
+        simple = sum(report.totals.get(word, 0) for word in SIMPLE)
+        done = "stopped" if report.run.action == "stop" else "started"
+        yield f'<p class="more">The other {counted(simple)} are simply {done}; report.csv and report.json have them.</p>'
+    yield "</section>"
+
+
+def _checklist(report: RunReport, facts: Facts) -> Iterator[str]:
+    """The VMs to look at once they run again; the script writes them, with boxes to tick on the screen or on paper."""
+    if total := facts.check_after_start.total():
+        when = "Check after start" if report.run.action == "stop" else "Check now that they run"
+        yield f"<h2>{when} <small>{counted(total)} whose power was or may have been cut</small></h2>"
+        yield '<ul class="check"></ul>'
+
+
+def _show(kind: str, value: str, text: str, limit: int) -> str:
+    """Words that a click turns into a filter of the table."""
+    return f'<button type="button" class="show" data-{kind}="{_data(value, limit)}">{text}</button>'
 
 
 def _head(report: RunReport) -> Iterator[str]:
@@ -102,7 +171,8 @@ def _totals(report: RunReport) -> Iterator[str]:
         yield '<div class="totals">'
         for count, word, sentence in rows:
             badge = f'<span class="tag {tone(word)}">{_data(word.replace("_", " "))}</span>'
-            yield f'<div class="total"><b>{count}</b>{badge}<p>{_data(sentence, 300)}</p></div>'
+            number = _show("outcome", word, f"<b>{count}</b>{badge}", NAME_COLUMNS)
+            yield f'<div class="total">{number}<p>{_data(sentence, 300)}</p></div>'
         yield "</div>"
 
 
@@ -116,7 +186,7 @@ def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
 def _causes(report: RunReport) -> Iterator[str]:
     causes = sorted(report.causes, key=lambda cause: -cause.count)
     rows = (
-        f'<tr><td class="number">{cause.count}</td><td class="words">'
+        f'<tr><td class="number">{_show("cause", cause.cause, str(cause.count), CAUSE_COLUMNS)}</td><td class="words">'
         f"<code>{_data(cause.cause, 1000)}</code></td><td>{_data(_some(cause.hosts), 1000)}</td></tr>"
         for cause in causes
     )
@@ -126,13 +196,24 @@ def _causes(report: RunReport) -> Iterator[str]:
 def _hosts(report: RunReport) -> Iterator[str]:
     if report.run.action != "stop":
         return
-    hosts = by_standing(report.hosts)
+    hosts, names = by_standing(report.hosts), HostNames(report.hosts)
+    if not hosts:
+        return
     columns = ("Host", "Standing", "Still there after the run", "Its targets")
-    yield from _table("Hosts", hosts_sentence(hosts), columns, map(_host, hosts), len(hosts))
+    yield f"<h2>Hosts <small>{_data(hosts_sentence(hosts), 300)}</small></h2>"
+    empty = [host for host in hosts if standing(host) is Standing.EMPTY]
+    others = hosts[: len(hosts) - len(empty)]
+    yield from _rows(columns, (_host(host, names) for host in others), len(others))
+    if empty:
+        folded = "" if len(empty) <= _FEW else "<details><summary>" + counted(len(empty), "empty host") + "</summary>"
+        yield folded
+        yield from _rows(columns, (_host(host, names) for host in empty), len(empty))
+        yield "</details>" if folded else ""
 
 
-def _host(host: HostRecord) -> str:
-    name = _data(host.name or host.uuid) + (f'<small class="id">{_data(host.uuid)}</small>' if host.name else "")
+def _host(host: HostRecord, names: HostNames) -> str:
+    name = _show("host", names.shown(host.uuid), _data(host.name or host.uuid), NAME_COLUMNS)
+    name += f'<small class="id">{_data(host.uuid)}</small>' if host.name else ""
     stand = standing(host)
     badge = f'<span class="tag {_STANDING_TONES[stand]}">{stand}</span>'
     if stand is not Standing.EMPTY:
@@ -168,9 +249,14 @@ def _plan(report: RunReport) -> Iterator[str]:
 
 
 def _table(title: str, aside: str, columns: tuple[str, ...], rows: Iterable[str], total: int) -> Iterator[str]:
+    if total:
+        yield f"<h2>{title}" + (f" <small>{_data(aside, 300)}</small>" if aside else "") + "</h2>"
+        yield from _rows(columns, rows, total)
+
+
+def _rows(columns: tuple[str, ...], rows: Iterable[str], total: int) -> Iterator[str]:
     if not total:
         return
-    yield f"<h2>{title}" + (f" <small>{_data(aside, 300)}</small>" if aside else "") + "</h2>"
     yield '<div class="scroll"><table><thead><tr>' + "".join(f"<th>{column}</th>" for column in columns)
     yield "</tr></thead><tbody>"
     yield from islice(rows, LONGEST_LIST)

@@ -1,7 +1,9 @@
 """What every report renderer promises, run over all of them, and what each format has to be."""
 
+import base64
 import csv
 import dataclasses
+import hashlib
 import io
 import json
 import tracemalloc
@@ -353,23 +355,87 @@ def test_csv_names_hosts_and_causes() -> None:
     assert (cells["attempts"], cells["late"]) == ("grace failed", "false")
 
 
-def test_html_runs_and_fetches_nothing() -> None:
-    """The page has no script, no handler and nothing to load, and its policy forbids both."""
+def test_html_runs_its_own_script_and_fetches_nothing() -> None:
+    """The page has its data and one script, no handler and nothing to load; its policy allows that one script alone."""
     text = rendered("html", report_of([vm(1, Outcome.FAILED, HOSTILE[0])], HOSTILE[0]))
     page = well_formed("html", text)
-    assert not {"script", "link", "img", "iframe", "object", "a", "form"} & set(page.seen)
+    assert page.seen["script"] == 2
+    assert not {"link", "img", "iframe", "object", "a", "form"} & set(page.seen)
     assert not {name for name in page.attributes if name.startswith("on") or name in ("src", "href", "style")}
-    assert "default-src 'none'; style-src 'unsafe-inline'" in text
+    script = text.rpartition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'\"" in text
     assert "url(" not in text
 
 
-@pytest.mark.parametrize(("count", "shown"), [(5000, 5000), (5001, 1)])
-def test_html_of_a_large_run_lists_what_needs_somebody(count: int, shown: int) -> None:
-    """Up to 5000 VMs each has a row; above, only those that are not simply stopped."""
-    vms = [vm(index, Outcome.STOPPED_CLEAN) for index in range(count - 1)] + [vm(count, Outcome.FAILED)]
+def page_data(text: str) -> dict[str, Any]:
+    """What the page's script reads, each row under its names."""
+    data: dict[str, Any] = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    for name in ("fields", "attempt_fields"):
+        assert len(set(data[name])) == len(data[name])
+    data["vms"] = [
+        {
+            field: data["words"][value] if field in data["numbered"] and value is not None else value
+            for field, value in zip(data["fields"], row, strict=False)
+        }
+        for row in data["rows"]
+    ]
+    return data
+
+
+def test_html_embeds_what_a_row_and_its_steps_show() -> None:
+    """Name, host, outcome, error and each attempt of a VM are in the page's data."""
+    failed = vm(1, Outcome.FAILED, started_at="2026-11-28T14:00:02.5Z", finished_at="2026-11-28T14:01:00Z")
+    data = page_data(rendered("html", report_of([failed])))
+    (row,) = data["vms"]
+    assert (row["uuid"], row["name"], row["host"], row["outcome"]) == (failed.uuid, "vm-1", "rack-12", "failed")
+    assert (row["cause"], row["error"], row["evidence"]) == ("VM.1002 <- HOST.1011", "the host is away", "seen by the job")
+    assert (row["from"], row["to"]) == (2.5, 60.0)
+    (attempt,) = row["attempts"]
+    values = dict(zip(data["attempt_fields"], attempt, strict=False))
+    assert [data["words"][values[name]] for name in ("type", "reason", "result")] == ["grace", "plan", "failed"]
+    assert (values["sent"], values["timeout"], values["job"]) == (0.0, 240, "a" * 32)
+
+
+@pytest.mark.parametrize(("count", "listed"), [(20_000, 20_000), (20_001, 1)])
+def test_html_of_a_large_run_lists_what_needs_somebody(count: int, listed: int) -> None:
+    """Up to 20 000 VMs each has a row; above, those that are not simply stopped, and the rest is counted by host."""
+    clean = vm(0, Outcome.STOPPED_CLEAN, started_at="2026-11-28T14:00:02Z", finished_at="2026-11-28T14:01:00Z")
+    vms = [clean] * (count - 1) + [vm(count, Outcome.FAILED)]
     text = rendered("html", report_of(vms))
-    assert text.count('<small class="id">') - 1 == shown
-    assert f"vm-{count}<" in text
+    data = page_data(text)
+    assert len(data["vms"]) == listed
+    assert data["vms"][-1]["outcome"] == "failed"
+    rest = [{"host": "rack-12", "from": 2.0, "to": 60.0, "outcomes": {"stopped_clean": count - 1}}]
+    assert data["rest"] == (rest if listed == 1 else [])
+    assert (f"The other {count - 1} VMs are simply stopped" in text) is (listed == 1)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "<&>" * 100, "\u751f" * 5000, "\U00020000" * 5000], ids=range(len(HOSTILE) + 3))
+def test_html_embeds_at_most_a_kilobyte_a_vm(text: str) -> None:
+    """Whatever names, errors, states and how many attempts: each further VM adds no more than 1024 bytes to the page."""
+    error = {"code": text[:200], "details": text, "cause": {"code": text[:200], "details": text}}
+
+    def spoilt(index: int) -> VmRecord:
+        def own(words: str) -> str:  # no word is shared between two VMs
+            return f"{index}{words}"
+
+        attempt = AttemptRecord(
+            type=AttemptType.COLD, reason=AttemptReason.ERROR, job_uuid=f"{index:032x}", api_timeout_seconds=86_400,
+            sent_at="2026-11-28T14:00:00Z", ended_at="2026-11-28T14:00:00Z", result=AttemptResult.TIMED_OUT,
+            error={**error, "details": own(text)},
+        )  # fmt: skip
+        return dataclasses.replace(
+            vm(index, Outcome.STOPPED_COLD, own(text)),
+            type=own(text), host_uuid=own(text), wave=own(text), ha_level=own(text), state_before=own(text), state=own(text),
+            late=True, check_after_start=True, verified_at="2026-11-28T14:00:00Z", started_at="2026-11-28T14:00:00Z",
+            finished_at="2026-11-28T14:00:00Z", elapsed_seconds=12345.6, attempts=(attempt,) * 40,
+            evidence=Evidence(text=own(text), seconds=1.5, basis="job"),
+            error={"code": own(text[:200]), "details": own(text)},
+        )  # fmt: skip
+
+    sizes = [len(rendered("html", report_of([spoilt(i) for i in range(count)])).encode()) for count in (10, 110)]
+    assert sizes[1] - sizes[0] <= 1024 * 100
 
 
 @pytest.mark.parametrize(("count", "shown"), [(1000, 1000), (1001, 1)])

@@ -1,0 +1,239 @@
+"""What the HTML report's script reads: one short row a VM, with every repeated word once.
+
+A row and the words it brings take at most `MOST_BYTES`; `report.json` has everything.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from orchestrator.model.report import AttemptRecord, RunReport, VmRecord
+from orchestrator.model.safe import clip
+from orchestrator.reports.explain import cause_of, words_of
+from orchestrator.reports.hosts import HostNames
+from orchestrator.reports.wording import needs_attention, outcome_sentence, reason_phrase, tone
+
+WHOLE = 20_000
+"""Up to this many targets every VM has its row; above it those that are not simply stopped, and counts of the rest."""
+
+MOST_BYTES = 1000
+"""Of one VM."""
+
+FIELDS = (
+    "uuid", "name", "outcome", "reason", "host", "wave", "before", "state", "from", "to", "seconds", "evidence",
+    "evidence_seconds", "basis", "late", "check", "verified", "type", "ha", "cause", "error", "attempts", "left_out",
+)  # fmt: skip
+"""Of a row, in its order; times are seconds since the run's start, and trailing nulls are left out."""
+
+ATTEMPT_FIELDS = ("type", "reason", "result", "sent", "ended", "timeout", "job", "cause", "error")
+_WORDS = frozenset(
+    {"outcome", "reason", "host", "wave", "before", "state", "evidence", "basis", "type", "ha", "cause", "error", "result"}
+)
+"""Fields that hold a number of a word."""
+
+CAUSE_COLUMNS, NAME_COLUMNS = 300, 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How much of one VM is kept: columns of names and words, of its cause, of its longer texts, and how many attempts."""
+
+    name: int
+    cause: int
+    text: int
+    attempts: int
+
+
+_ROOMS = (
+    _Room(NAME_COLUMNS, CAUSE_COLUMNS, 300, 6),
+    _Room(NAME_COLUMNS, CAUSE_COLUMNS, 100, 4),
+    _Room(60, 100, 60, 2),
+    _Room(30, 30, 20, 1),
+    _Room(10, 10, 0, 0),
+)
+
+
+class _Words:
+    """Numbers for words, in the order of their first use; those of a row that is given up are forgotten again."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+        self.fresh: list[str] = []
+        """Words since the last `keep`."""
+
+    def __call__(self, word: str | None, limit: int) -> int | None:
+        if not word or limit < 1:
+            return None
+        shown = clip(word, limit)
+        if shown not in self.known:
+            self.known[shown] = len(self.known)
+            self.fresh.append(shown)
+        return self.known[shown]
+
+    def keep(self) -> None:
+        self.fresh.clear()
+
+    def forget(self) -> None:
+        for word in self.fresh:
+            del self.known[word]
+        self.fresh.clear()
+
+
+@dataclass(slots=True)
+class _Rest:
+    """VMs of one host that have no row of their own."""
+
+    first: float | None = None
+    last: float | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: str, begun: float | None, ended: float | None) -> None:
+        self.outcomes[outcome] += 1
+        if begun is not None:
+            self.first = begun if self.first is None else min(self.first, begun)
+        if ended is not None:
+            self.last = ended if self.last is None else max(self.last, ended)
+
+
+def vm_data(report: RunReport) -> Iterator[str]:
+    """The pieces of one JSON object, a VM a line: `rows` by `fields`, the `words` they number, the `rest` by host."""
+    since = _since(report.run.started_at)
+    words, rest = _Words(), dict[str, _Rest]()
+    names = HostNames(report.hosts)
+    whole = report.totals.get("targets", 0) <= WHOLE
+    yield to_json(_about(report, since))[:-1] + ',\n"rows":['
+    before = "\n"
+    for vm in report.vms():
+        if whole or needs_attention(vm):
+            yield before + _fitting(vm, words, names, since)
+            before = ",\n"
+        else:
+            host = rest.setdefault(clip(names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
+            host.add(str(vm.outcome), since(vm.started_at), since(vm.finished_at))
+    yield '],\n"words":' + to_json(list(words.known))
+    left = [
+        {"host": host, "from": found.first, "to": found.last, "outcomes": dict(found.outcomes)}
+        for host, found in rest.items()
+    ]
+    yield ',\n"rest":' + to_json(left) + "}\n"
+
+
+def _about(report: RunReport, since: Callable[[str | None], float | None]) -> dict[str, Any]:
+    run, window = report.run, report.run.window
+    words = [word for word in report.totals if word != "targets"]
+    return {
+        "fields": FIELDS,
+        "attempt_fields": ATTEMPT_FIELDS,
+        "numbered": sorted(_WORDS),
+        "run": run.id,
+        "action": run.action,
+        "start": run.started_at,
+        "from": 0.0,
+        "to": since(run.finished_at),
+        "targets": report.totals.get("targets", 0),
+        "outcomes": {word: {"tone": tone(word), "text": outcome_sentence(word, run.action)} for word in words},
+        "waves": [
+            {"name": clip(wave.name, NAME_COLUMNS), "from": since(wave.started_at), "to": since(wave.finished_at)}
+            for wave in (report.waves if len(report.waves) > 1 else ())
+        ],
+        "window": None if window is None else {"from": since(window.start), "to": since(window.end)},
+    }  # fmt: skip
+
+
+def _fitting(vm: VmRecord, words: _Words, names: HostNames, since: Callable[[str | None], float | None]) -> str:
+    """The VM's row, with as much of it as fits."""
+    for room in _ROOMS:
+        row = to_json(_row(vm, room, words, names, since))
+        taken = len(row.encode()) + sum(len(to_json(word).encode()) + 1 for word in words.fresh)
+        if taken <= MOST_BYTES or room is _ROOMS[-1]:
+            break
+        words.forget()
+    words.keep()
+    return row
+
+
+def _row(
+    vm: VmRecord, room: _Room, words: _Words, names: HostNames, since: Callable[[str | None], float | None]
+) -> list[Any]:
+    kept, left_out = _some(vm.attempts, room.attempts)
+    evidence = vm.evidence
+    values: dict[str, Any] = {
+        "uuid": clip(vm.uuid, 40),
+        "name": clip(vm.name, room.name) if vm.name else None,
+        "outcome": words(vm.outcome, NAME_COLUMNS),
+        "reason": words(reason_phrase(vm.reason), NAME_COLUMNS),
+        "host": words(names.shown(vm.host_uuid), room.name),
+        "wave": words(vm.wave, room.name),
+        "before": words(vm.state_before, room.name),
+        "state": words(vm.state, room.name),
+        "from": since(vm.started_at),
+        "to": since(vm.finished_at),
+        "seconds": _tenths(vm.elapsed_seconds),
+        "evidence": words(evidence.text, room.text) if evidence else None,
+        "evidence_seconds": _tenths(evidence.seconds) if evidence else None,
+        "basis": words(evidence.basis, NAME_COLUMNS) if evidence else None,
+        "late": 1 if vm.late else None,
+        "check": 1 if vm.check_after_start else None,
+        "verified": since(vm.verified_at),
+        "type": words(vm.type, room.name),
+        "ha": words(vm.ha_level, room.name),
+        "cause": words(cause_of(vm.error), room.cause),
+        "error": words(words_of(vm.error), room.text),
+        "attempts": [_attempt(attempt, room, words, since) for attempt in kept] or None,
+        "left_out": left_out or None,
+    }
+    return _trimmed([values[name] for name in FIELDS])
+
+
+def _attempt(attempt: AttemptRecord, room: _Room, words: _Words, since: Callable[[str | None], float | None]) -> list[Any]:
+    values: dict[str, Any] = {
+        "type": words(attempt.type, NAME_COLUMNS),
+        "reason": words(attempt.reason, NAME_COLUMNS),
+        "result": words(attempt.result, NAME_COLUMNS),
+        "sent": since(attempt.sent_at),
+        "ended": since(attempt.ended_at),
+        "timeout": attempt.api_timeout_seconds,
+        "job": clip(attempt.job_uuid, 40),
+        "cause": words(cause_of(attempt.error), room.cause),
+        "error": words(words_of(attempt.error), room.text),
+    }
+    return _trimmed([values[name] for name in ATTEMPT_FIELDS])
+
+
+def _some(attempts: Sequence[AttemptRecord], most: int) -> tuple[list[AttemptRecord], int]:
+    """The last ones, and how many those leave out."""
+    kept = list(attempts[-most:]) if most else []
+    return kept, len(attempts) - len(kept)
+
+
+def _since(start: str) -> Callable[[str | None], float | None]:
+    begun = datetime.fromisoformat(start)
+
+    def seconds(moment: str | None) -> float | None:
+        try:
+            return None if moment is None else round((datetime.fromisoformat(moment) - begun).total_seconds(), 1)
+        except (ValueError, TypeError):
+            return None
+
+    return seconds
+
+
+def _tenths(seconds: float | None) -> float | None:
+    return None if seconds is None or not abs(seconds) < 1e9 else round(seconds, 1)  # nor what is no number
+
+
+def _trimmed(values: list[Any]) -> list[Any]:
+    while values and values[-1] is None:
+        values.pop()
+    return values
+
+
+_ESCAPED = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+
+
+def to_json(value: Any) -> str:
+    """JSON that can stand inside an element of a page, whatever the words in it are."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)

@@ -1,0 +1,564 @@
+"use strict";
+// The report's timeline and its table of VMs. All words come from the data as text, none of them as HTML.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const ROW = 37, LANE = 9, GAP = 7, LABEL = 170, HEAD = 22, PRINTED = 3000;
+  const COLORS = {
+    stopped_clean: "clean", started: "clean", stopped_forced: "forced", stopped_cold: "cold", already_stopped: "already",
+    already_running: "already", came_back: "back", failed: "failed", unknown: "unknown",
+  };
+  const numbered = new Set(data.numbered), begun = Date.parse(data.start);
+  const rank = { bad: 0, warn: 1 };
+  const vms = data.rows.map((row) => unpacked(row, data.fields)); // what needs somebody comes first, else the plan's order
+  vms.sort((one, other) => urgency(one) - urgency(other));
+  for (const vm of vms) vm.attempts = (vm.attempts || []).map((attempt) => unpacked(attempt, data.attempt_fields));
+
+  function unpacked(row, fields) {
+    const made = {};
+    fields.forEach((field, index) => {
+      const value = row[index] ?? null;
+      made[field] = value !== null && numbered.has(field) ? data.words[value] : value;
+    });
+    return made;
+  }
+
+  function urgency(vm) {
+    return rank[vm.outcome === null ? "bad" : data.outcomes[vm.outcome]?.tone] ?? 2;
+  }
+
+  const find = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const { compare: compared } = new Intl.Collator(undefined, { numeric: true });
+  const spoken = (word) => (word || "no outcome").replaceAll("_", " ");
+  const shownName = (vm) => vm.name || vm.uuid;
+  const secondsText = (value) => (value === null ? "" : value >= 600 ? `${(value / 60).toFixed(1)} min` : `${value.toFixed(1)} s`);
+
+  function made(tag, text, kind) {
+    const element = document.createElement(tag);
+    if (text !== undefined && text !== null) element.textContent = text;
+    if (kind) element.className = kind;
+    return element;
+  }
+
+  function tagged(outcome) {
+    return made("span", spoken(outcome), `tag ${data.outcomes[outcome]?.tone ?? ""}`);
+  }
+
+  function moment(seconds, whole) {
+    if (seconds === null) return "";
+    const text = new Date(begun + seconds * 1000).toISOString();
+    return whole ? `${text.slice(0, 10)} ${text.slice(11, 19)}Z` : `${text.slice(11, 19)}Z`;
+  }
+
+  // ---- the table -------------------------------------------------------------------------------------------------
+
+  const table = find("#vms"), chosen = { outcome: "", host: "", wave: "", cause: "" };
+  let wanted = "", order = null, backwards = false, found = vms, current = 0;
+  const words = new Map(); // what a search looks through, made at the first one
+  const columns = [
+    { title: "VM", key: shownName, width: "24%", cell: (vm) => made("td", shownName(vm)) },
+    { title: "Outcome", key: (vm) => spoken(vm.outcome), width: "150px", cell: outcomeCell },
+    { title: "Host", key: (vm) => vm.host, width: "150px", cell: (vm) => made("td", vm.host) },
+    ...(data.waves.length ? [{ title: "Wave", key: (vm) => vm.wave, width: "110px", cell: (vm) => made("td", vm.wave) }] : []),
+    { title: "State", key: (vm) => vm.state, width: "110px", cell: (vm) => made("td", vm.state ?? "not read") },
+    { title: "From", key: (vm) => vm.from, width: "100px", number: true, cell: (vm) => made("td", moment(vm.from), "number") },
+    { title: "Took", key: (vm) => vm.seconds, width: "95px", number: true, cell: (vm) => made("td", secondsText(vm.seconds), "number") },
+    { title: "Why", key: why, cell: (vm) => made("td", why(vm)) },
+  ];
+
+  function outcomeCell(vm) {
+    const cell = made("td");
+    cell.append(tagged(vm.outcome));
+    return cell;
+  }
+
+  function why(vm) {
+    return vm.cause ? [vm.cause, vm.error].filter(Boolean).join(": ") : vm.reason || vm.evidence || "";
+  }
+
+  function haystack(vm) {
+    let text = words.get(vm);
+    if (text === undefined) {
+      text = [vm.name, vm.uuid, vm.host, vm.cause, vm.error, vm.reason].filter(Boolean).join("\n").toLowerCase();
+      words.set(vm, text);
+    }
+    return text;
+  }
+
+  function select() {
+    const parts = wanted.toLowerCase().split(/\s+/).filter(Boolean);
+    const filters = Object.entries(chosen).filter(([, value]) => value);
+    found = vms.filter((vm) =>
+      filters.every(([name, value]) => (name === "outcome" ? vm.outcome ?? "(none)" : vm[name] ?? "") === value) &&
+      (!parts.length || parts.every((part) => haystack(vm).includes(part))));
+    if (order) {
+      const keys = new Map(found.map((vm) => [vm, order.key(vm)])), sign = backwards ? -1 : 1;
+      found.sort((one, other) => {
+        const a = keys.get(one) ?? null, b = keys.get(other) ?? null;
+        if (a === null || b === null) return (a === null) - (b === null); // what is not known comes last, either way
+        return sign * (order.number ? a - b : compared(a, b));
+      });
+    }
+    current = Math.min(current, Math.max(0, found.length - 1));
+    const rest = data.targets - vms.length;
+    const total = rest > 0 ? `${vms.length} listed, ${data.targets} targets` : `${vms.length}`;
+    find(".count", table).textContent = found.length === vms.length ? total : `${found.length} of ${total}`;
+    find(".rows", table).scrollTop = 0;
+    paintRows();
+  }
+
+  function paintRows(everything = false) {
+    const scroller = find(".rows", table), body = find("tbody", table);
+    const first = everything ? 0 : Math.max(0, Math.floor(scroller.scrollTop / ROW) - 10);
+    const last = everything ? Math.min(found.length, PRINTED) : Math.min(found.length, first + Math.ceil(640 / ROW) + 20);
+    const held = body.contains(document.activeElement);
+    const rows = found.slice(first, last).map((vm, index) => rowOf(vm, first + index));
+    body.replaceChildren(gap(first * ROW), ...rows, gap(everything ? 0 : (found.length - last) * ROW));
+    if (everything && last < found.length) {
+      const note = body.insertRow(), cell = note.insertCell();
+      cell.colSpan = columns.length;
+      cell.textContent = `and ${found.length - last} more, in report.csv and report.json`;
+    }
+    if (!found.length) {
+      const note = body.insertRow(), cell = note.insertCell();
+      cell.colSpan = columns.length;
+      cell.textContent = "No VM is both searched for and shown by these filters.";
+    }
+    if (held) (find(`tr[data-index="${current}"]`, body) ?? scroller).focus({ preventScroll: true });
+  }
+
+  function gap(height) {
+    const row = made("tr", null, "gap"), cell = made("td");
+    cell.colSpan = columns.length;
+    cell.style.height = `${height}px`;
+    row.append(cell);
+    row.hidden = height <= 0;
+    row.setAttribute("aria-hidden", "true");
+    return row;
+  }
+
+  function rowOf(vm, index) {
+    const row = made("tr");
+    row.dataset.index = index;
+    row.tabIndex = index === current ? 0 : -1;
+    row.setAttribute("aria-rowindex", index + 2);
+    row.append(...columns.map((column) => {
+      const cell = column.cell(vm);
+      cell.title = cell.textContent;
+      return cell;
+    }));
+    return row;
+  }
+
+  function goTo(index) {
+    const scroller = find(".rows", table);
+    current = Math.max(0, Math.min(found.length - 1, index));
+    const top = current * ROW, height = scroller.clientHeight - ROW - 4;
+    if (top < scroller.scrollTop) scroller.scrollTop = top;
+    else if (top + ROW > scroller.scrollTop + height) scroller.scrollTop = top + ROW - height;
+    paintRows();
+    find(`tr[data-index="${current}"]`, table)?.focus({ preventScroll: true });
+  }
+
+  function options() {
+    for (const box of all("select[data-filter]", table)) {
+      const name = box.dataset.filter, counts = new Map();
+      for (const vm of vms) {
+        const value = name === "outcome" ? vm.outcome ?? "(none)" : vm[name];
+        if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
+      }
+      const ordered = name === "host" || name === "wave";
+      for (const [value, count] of [...counts].sort(([one, a], [other, b]) => (ordered ? compared(one, other) : b - a))) {
+        const option = made("option", `${name === "outcome" ? spoken(value) : value} (${count})`);
+        option.value = value;
+        box.append(option);
+      }
+      box.hidden = counts.size < 2 && name !== "outcome";
+      box.addEventListener("change", () => { chosen[name] = box.value; select(); });
+    }
+  }
+
+  function only(name, value) {
+    clear();
+    const box = find(`select[data-filter="${name}"]`, table);
+    chosen[name] = value;
+    box.value = value;
+    box.hidden = false;
+    select();
+    table.scrollIntoView({ behavior: "smooth" });
+    find('input[type="search"]', table).focus({ preventScroll: true });
+  }
+
+  function clear() {
+    wanted = find('input[type="search"]', table).value = "";
+    for (const box of all("select[data-filter]", table)) chosen[box.dataset.filter] = box.value = "";
+  }
+
+  function startTable() {
+    const head = find("thead tr", table), scroller = find(".rows", table), body = find("tbody", table);
+    for (const column of columns) {
+      const cell = made("th", null, column.number ? "number" : ""), button = made("button", column.title);
+      button.type = "button";
+      cell.scope = "col";
+      if (column.width) cell.style.width = column.width;
+      button.addEventListener("click", () => {
+        backwards = order === column && !backwards;
+        order = column;
+        for (const other of head.cells) other.removeAttribute("aria-sort");
+        cell.setAttribute("aria-sort", backwards ? "descending" : "ascending");
+        select();
+      });
+      cell.append(button);
+      head.append(cell);
+    }
+    find("table", table).setAttribute("aria-rowcount", vms.length + 1);
+    options();
+    find(".plain", table).hidden = true;
+    for (const element of all("[hidden].bar, [hidden].rows", table)) element.hidden = false;
+    find('input[type="search"]', table).addEventListener("input", (event) => { wanted = event.target.value; select(); });
+    find(".clear", table).addEventListener("click", () => { clear(); select(); });
+    let waiting = false;
+    scroller.addEventListener("scroll", () => {
+      if (!waiting) requestAnimationFrame(() => { waiting = false; paintRows(); });
+      waiting = true;
+    });
+    body.addEventListener("click", (event) => {
+      const row = event.target.closest("tr[data-index]");
+      if (row) { current = Number(row.dataset.index); open(found[current]); }
+    });
+    body.addEventListener("keydown", (event) => {
+      const page = Math.floor(scroller.clientHeight / ROW) - 2;
+      const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -found.length, End: found.length };
+      if (event.key in steps) goTo(current + steps[event.key]);
+      else if (event.key === "Enter" || event.key === " ") open(found[current]);
+      else return;
+      event.preventDefault();
+    });
+    for (const button of all(".show")) {
+      const [name, value] = Object.entries(button.dataset)[0];
+      button.title = "Show these VMs";
+      button.addEventListener("click", () => only(name, value));
+    }
+    select();
+  }
+
+  // ---- one VM ----------------------------------------------------------------------------------------------------
+
+  const dialog = find("#vm");
+
+  function open(vm) {
+    const close = made("button", "Close", "close"), list = made("dl"), title = made("h2", shownName(vm)), lead = made("p");
+    close.type = "button";
+    close.addEventListener("click", () => dialog.close());
+    title.id = "vm-name";
+    lead.append(tagged(vm.outcome), ` ${data.outcomes[vm.outcome]?.text ?? "Nothing is claimed about it."}`);
+    const facts = [
+      ["UUID", vm.uuid], ["Reason", vm.reason], ["Host", vm.host], ["Wave", vm.wave], ["Kind", vm.type], ["HA", vm.ha],
+      ["State", `${vm.before ?? "not read"} \u2192 ${vm.state ?? "not read"}`],
+      ["From", moment(vm.from, true)], ["To", moment(vm.to, true)], ["Took", secondsText(vm.seconds)],
+      ["Evidence", vm.evidence && [vm.evidence, measured(vm)].filter(Boolean).join(" ")],
+      ["Read again", vm.verified === null ? "not after the run" : moment(vm.verified, true)],
+      ["Late", vm.late && "it changed only after the run had given up on it"],
+      ["Check", vm.check && "look at it once it runs again: its power was or may have been cut"],
+    ];
+    for (const [name, value] of facts) if (value) list.append(made("dt", name), made("dd", value));
+    dialog.replaceChildren(close, title, lead, list);
+    if (vm.cause || vm.error) {
+      const chain = made("p");
+      chain.append(made("code", vm.cause));
+      dialog.append(made("h3", "Error"), chain);
+      if (vm.error) dialog.append(made("p", vm.error));
+    }
+    dialog.append(made("h3", vm.attempts.length ? "Steps" : "Nothing was sent to it"));
+    if (vm.left_out) dialog.append(made("p", `${vm.left_out} earlier ones are in report.json.`, "more"));
+    if (vm.attempts.length) dialog.append(steps(vm));
+    dialog.showModal();
+  }
+
+  function measured(vm) {
+    return vm.evidence_seconds === null ? "" : `(${secondsText(vm.evidence_seconds)}, by the ${vm.basis})`;
+  }
+
+  function steps(vm) {
+    const table = made("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+    for (const title of ["Sent", "What", "Why", "Ended", "Result", "Job", "Error"]) head.append(made("th", title));
+    for (const attempt of vm.attempts) {
+      const row = body.insertRow(), error = [attempt.cause, attempt.error].filter(Boolean).join(": ");
+      const limit = attempt.timeout === null ? "" : `, at most ${attempt.timeout} s`;
+      const texts = [moment(attempt.sent), `${attempt.type}${limit}`, attempt.reason, moment(attempt.ended),
+        spoken(attempt.result), attempt.job, error];
+      texts.forEach((text, index) => {
+        const cell = made("td");
+        cell.append(index === 5 ? made("small", text, "id") : text ?? "");
+        if (index === 0 || index === 3) cell.className = "time";
+        row.append(cell);
+      });
+    }
+    return table;
+  }
+
+  // ---- the timeline ----------------------------------------------------------------------------------------------
+
+  const timeline = find("#timeline"), chart = find(".chart", timeline), sheet = find(".sheet", timeline);
+  const canvas = find("canvas", timeline), brush = canvas.getContext("2d");
+  let hosts = [], height = 0, left = 0, right = 1, zoom = 1, palette = {};
+
+  function layOut() {
+    const byHost = new Map();
+    for (const vm of vms) {
+      if (vm.from === null) continue;
+      const name = vm.host ?? "no host";
+      if (!byHost.has(name)) byHost.set(name, []);
+      byHost.get(name).push(vm);
+    }
+    const rest = new Map(data.rest.filter((part) => part.from !== null).map((part) => [part.host, part]));
+    const names = [...new Set([...byHost.keys(), ...rest.keys()])].sort(compared);
+    height = HEAD;
+    hosts = names.map((name) => {
+      const spans = (byHost.get(name) ?? []).sort((one, other) => one.from - other.from), ends = [];
+      const laid = spans.map((vm) => {
+        const until = Math.max(vm.to ?? data.to ?? vm.from, vm.from);
+        let lane = ends.findIndex((end) => end <= vm.from);
+        if (lane < 0) lane = ends.push(0) - 1;
+        ends[lane] = until;
+        return { vm, lane, from: vm.from, to: until };
+      });
+      const other = rest.get(name) ?? null, lanes = Math.max(1, ends.length + (other ? 1 : 0));
+      const host = { name, laid, other, top: height, lanes, own: ends.length };
+      height += Math.max(lanes * LANE, 12) + GAP;
+      return host;
+    });
+    const moments = [0, data.to];
+    for (const host of hosts) {
+      for (const span of host.laid) moments.push(span.from, span.to);
+      if (host.other) moments.push(host.other.from, host.other.to);
+    }
+    const known = moments.filter((value) => value !== null);
+    left = known.reduce((a, b) => Math.min(a, b), 0);
+    right = known.reduce((a, b) => Math.max(a, b), 1);
+    const room = right - left; // the window's edges where they are near; far ones would leave no room for the run
+    for (const edge of [data.window?.from, data.window?.to]) {
+      if (edge !== undefined && edge !== null && edge > left - room && edge < right + room) {
+        left = Math.min(left, edge - room * 0.01);
+        right = Math.max(right, edge + room * 0.01);
+      }
+    }
+  }
+
+  const inner = () => Math.max(200, chart.clientWidth - LABEL - 14) * zoom;
+  const xOf = (seconds) => LABEL + ((seconds - left) / (right - left)) * inner() - chart.scrollLeft;
+
+  function colors() {
+    const style = getComputedStyle(document.documentElement);
+    for (const name of ["ink", "soft", "line", "card", "focus", "bad"]) palette[name] = style.getPropertyValue(`--${name}`);
+    for (const name of new Set([...Object.values(COLORS), "none"])) palette[`o-${name}`] = style.getPropertyValue(`--o-${name}`);
+  }
+
+  const colorOf = (outcome) => palette[`o-${COLORS[outcome] ?? "none"}`];
+
+  function draw(whole = false) {
+    const width = chart.clientWidth, tall = whole ? Math.min(height, 4000) : chart.clientHeight, ratio = devicePixelRatio || 1;
+    sheet.style.width = `${LABEL + inner() + 14}px`;
+    sheet.style.height = `${height}px`;
+    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(tall * ratio)) {
+      canvas.width = Math.round(width * ratio);
+      canvas.height = Math.round(tall * ratio);
+      canvas.style.width = `${width}px`;
+      canvas.style.height = `${tall}px`;
+    }
+    brush.setTransform(ratio, 0, 0, ratio, 0, 0);
+    brush.fillStyle = palette.card;
+    brush.fillRect(0, 0, width, tall);
+    brush.font = "12px system-ui, sans-serif";
+    brush.textBaseline = "middle";
+    const ticks = marks(width, tall);
+    const down = whole ? 0 : chart.scrollTop;
+    for (const host of hosts) {
+      const top = host.top - down, tallest = Math.max(host.lanes * LANE, 12);
+      if (top + tallest < HEAD || top > tall) continue;
+      brush.fillStyle = palette.line;
+      brush.fillRect(0, top + tallest + GAP / 2, width, 0.5);
+      for (const span of host.laid) bar(xOf(span.from), xOf(span.to), top + span.lane * LANE, colorOf(span.vm.outcome), 1);
+      if (host.other) bar(xOf(host.other.from), xOf(host.other.to), top + host.own * LANE, palette["o-clean"], 0.35);
+    }
+    brush.fillStyle = palette.card;
+    brush.fillRect(0, 0, LABEL - 6, tall);
+    brush.fillStyle = palette.ink;
+    for (const host of hosts) {
+      const top = host.top - down, tallest = Math.max(host.lanes * LANE, 12);
+      if (top + tallest < HEAD || top > tall) continue;
+      brush.fillText(fitted(host.name, LABEL - 20), 10, top + Math.min(tallest, 26) / 2);
+    }
+    heading(ticks, width);
+  }
+
+  function bar(from, to, top, color, alpha) {
+    brush.globalAlpha = alpha;
+    brush.fillStyle = color;
+    brush.fillRect(from, top, Math.max(1.5, to - from - 0.5), LANE - 2);
+    brush.globalAlpha = 1;
+  }
+
+  function fitted(text, width) {
+    if (brush.measureText(text).width <= width) return text;
+    let kept = text;
+    while (kept && brush.measureText(`${kept}\u2026`).width > width) kept = kept.slice(0, -1);
+    return `${kept}\u2026`;
+  }
+
+  function marks(width, tall) {
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
+    const each = ((right - left) / inner()) * 110, step = steps.find((size) => size >= each) ?? 604800, ticks = [];
+    const offset = (begun / 1000) % step;
+    for (let at = Math.ceil((left + offset) / step) * step - offset; at <= right; at += step) {
+      const x = xOf(at);
+      if (x < LABEL || x > width) continue;
+      ticks.push([x, at, step]);
+      line(x, tall, palette.line, []);
+    }
+    for (const wave of data.waves) if (wave.from !== null) line(xOf(wave.from), tall, palette.focus, [2, 3]);
+    for (const edge of [data.window?.from, data.window?.to]) {
+      if (edge !== undefined && edge !== null) line(xOf(edge), tall, palette.bad, [6, 3]);
+    }
+    return ticks;
+  }
+
+  function line(x, tall, color, dashes) {
+    if (x < LABEL - 6) return;
+    brush.strokeStyle = color;
+    brush.setLineDash(dashes);
+    brush.beginPath();
+    brush.moveTo(x, 0);
+    brush.lineTo(x, tall);
+    brush.stroke();
+    brush.setLineDash([]);
+  }
+
+  function heading(ticks, width) {
+    brush.fillStyle = palette.card;
+    brush.fillRect(0, 0, width, HEAD - 2);
+    const labels = data.waves.filter((wave) => wave.from !== null)
+      .map((wave) => [xOf(wave.from), fitted(wave.name, 120), palette.focus]);
+    if (data.window && data.window.from !== null) labels.push([xOf(data.window.from), "window opens", palette.bad]);
+    if (data.window && data.window.to !== null) labels.push([xOf(data.window.to), "window ends", palette.bad]);
+    let taken = labels.map(([x, text, color]) => {
+      const long = brush.measureText(text).width, at = Math.min(x + 4, width - long - 6);
+      return [at, at + long, text, color, x];
+    }).filter(([, , , , x]) => x >= LABEL - 6 && x <= width + 1).sort((one, other) => one[0] - other[0]);
+    taken = taken.filter((label, index) => !index || label[0] > taken[index - 1][1]);
+    for (const [at, , text, color] of taken) {
+      brush.fillStyle = color;
+      brush.fillText(text, at, HEAD / 2);
+    }
+    brush.fillStyle = palette.soft;
+    for (const [x, at, step] of ticks) {
+      const text = step < 1 ? `${moment(at).slice(0, 8)}.${String(Math.round((((begun / 1000 + at) % 1) + 1) * 10) % 10)}` : moment(at);
+      const long = brush.measureText(text).width;
+      if (x + long > width || taken.some(([from, to]) => x < to + 8 && x + long > from - 8)) continue;
+      brush.fillText(text, x + 4, HEAD / 2);
+    }
+  }
+
+  function at(event) {
+    const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top + chart.scrollTop;
+    if (event.clientY - box.top < HEAD) return [null, null];
+    const host = hosts.find((one) => y >= one.top && y < one.top + Math.max(one.lanes * LANE, 12) + GAP) ?? null;
+    if (!host || x < LABEL) return [host, null];
+    const lane = Math.floor((y - host.top) / LANE);
+    return [host, host.laid.find((span) => span.lane === lane && x >= xOf(span.from) - 2 && x <= xOf(span.to) + 2) ?? null];
+  }
+
+  function tip(event) {
+    const [host, span] = at(event);
+    let text = "\u00a0";
+    if (span) {
+      const vm = span.vm;
+      text = `${shownName(vm)} on ${host.name}: ${spoken(vm.outcome)}, ${moment(vm.from)} to ${moment(vm.to) || "now"}`;
+    } else if (host) {
+      text = host.other ? `${host.name}: also ${restText(host.other)}` : `${host.name}: ${host.laid.length} VMs`;
+    }
+    find(".tip", timeline).textContent = text;
+    canvas.style.cursor = span || host ? "pointer" : "default";
+  }
+
+  function restText(part) {
+    return Object.entries(part.outcomes).map(([word, count]) => `${count} ${spoken(word)}`).join(", ");
+  }
+
+  function zoomTo(size) {
+    const middle = chart.scrollLeft + (chart.clientWidth - LABEL) / 2, before = inner();
+    zoom = Math.max(1, Math.min(400, size));
+    draw();
+    chart.scrollLeft = middle * (inner() / before) - (chart.clientWidth - LABEL) / 2;
+    draw();
+  }
+
+  function startTimeline() {
+    layOut();
+    if (!hosts.length) return;
+    timeline.hidden = false;
+    find("h2 small", timeline).textContent = `${hosts.length} host${hosts.length === 1 ? "" : "s"} by time (UTC), coloured by outcome`;
+    colors();
+    const seen = new Set([...vms.filter((vm) => vm.from !== null).map((vm) => vm.outcome)]);
+    for (const part of data.rest) for (const word of Object.keys(part.outcomes)) seen.add(word);
+    for (const word of [...Object.keys(data.outcomes), null].filter((one) => seen.has(one))) {
+      const entry = made("span"), swatch = made("i");
+      swatch.style.background = `var(--o-${COLORS[word] ?? "none"})`;
+      entry.append(swatch, spoken(word));
+      find(".legend", timeline).append(entry);
+    }
+    chart.style.height = `${Math.min(height + 2, 520)}px`;
+    let waiting = false;
+    const soon = () => {
+      if (!waiting) requestAnimationFrame(() => { waiting = false; draw(); });
+      waiting = true;
+    };
+    chart.addEventListener("scroll", soon);
+    new ResizeObserver(soon).observe(chart);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colors(); soon(); });
+    canvas.addEventListener("mousemove", tip);
+    canvas.addEventListener("click", (event) => {
+      const [host, span] = at(event);
+      if (span) open(span.vm);
+      else if (host) only("host", host.name);
+    });
+    chart.addEventListener("wheel", (event) => {
+      if (event.ctrlKey) { event.preventDefault(); zoomTo(zoom * (event.deltaY < 0 ? 1.25 : 0.8)); }
+    }, { passive: false });
+    chart.addEventListener("keydown", (event) => {
+      if (event.key === "+" || event.key === "=") zoomTo(zoom * 1.5);
+      else if (event.key === "-") zoomTo(zoom / 1.5);
+      else if (event.key === "0") zoomTo(1);
+    });
+    for (const button of all("[data-zoom]", timeline)) {
+      button.addEventListener("click", () => zoomTo({ in: zoom * 1.5, out: zoom / 1.5, all: 1 }[button.dataset.zoom]));
+    }
+    draw();
+  }
+
+  // ---- the checklist, and paper ----------------------------------------------------------------------------------
+
+  function startChecklist() {
+    const list = find("ul.check");
+    for (const vm of list ? vms.filter((one) => one.check) : []) {
+      const item = made("li"), label = made("label"), box = made("input");
+      box.type = "checkbox";
+      label.append(box, shownName(vm), made("small", `${vm.host}, ${spoken(vm.outcome)}`));
+      item.append(label);
+      list.append(item);
+    }
+  }
+
+  if (table) startTable();
+  startTimeline();
+  startChecklist();
+  addEventListener("beforeprint", () => {
+    for (const folded of all("details")) folded.open = true;
+    if (table) paintRows(true);
+    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 4000)}px`; draw(true); }
+  });
+  addEventListener("afterprint", () => {
+    if (table) paintRows();
+    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 520)}px`; draw(); }
+  });
+})();
