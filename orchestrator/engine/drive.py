@@ -48,7 +48,7 @@ from orchestrator.engine.watch import Watcher
 from orchestrator.engine.window import Times
 from orchestrator.journal.interface import Journal, JournalWriteError
 from orchestrator.model.fault import own_error
-from orchestrator.model.outcome import AttemptReason, AttemptResult, Outcome, Reason
+from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, VmRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
@@ -305,7 +305,7 @@ class Drive:
                 )
             except JournalWriteError:
                 return False
-            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid})
+            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid, **self._ahead(type_, now, timeout)})
             if m.halt:  # by the journal, which could not take that
                 return False
             left_at.append(now)
@@ -319,6 +319,17 @@ class Drive:
         at = left_at[-1] if left_at else m.clock.now()
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
         return _go(self._heed(state), answered)
+
+    def _ahead(self, type_: str, now: float, timeout: int) -> dict[str, str | None]:
+        """What becomes of this call by itself: when the node cuts the power, until when it is waited for, and what then."""
+        rules, wall = self._m.rules, self._m.clock.wall
+        graceful = type_ == AttemptType.GRACE
+        falls_back = "timeout" in rules.fallback_on and graceful
+        return {
+            "power_cut_at": wall(now + rules.power_cut_seconds) if graceful else None,
+            "until": wall(now + timeout + rules.margin_seconds),
+            "then": "cold" if falls_back else None,
+        }
 
     def _put_aside(self) -> None:
         """Of the inventory a few hundred bytes, for as long as its job takes: nearly always that brings a newer one."""

@@ -12,7 +12,7 @@ from orchestrator.engine.records import Settled
 from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import Evidence, VmRecord
+from orchestrator.model.report import Evidence, VmRecord, cause_of_failure
 
 _TOGETHER = 500
 """VMs that are written in one go."""
@@ -104,9 +104,12 @@ class Ledger:
             record.uuid,
             {
                 "name": record.name,
+                "host": record.host_uuid,
+                "wave": record.wave,
                 "outcome": record.outcome,
                 "reason": record.reason,
                 "evidence": record.evidence.text if record.evidence else None,
+                "cause": cause_of_failure(record),
             },
         )
 

@@ -65,6 +65,8 @@ class Opening:
     """What an earlier process knew of the waves' times."""
     known: Mapping[str, Figures] = field(default_factory=dict)
     """What VMs took in earlier runs."""
+    host_names: Mapping[str, str] = field(default_factory=dict)
+    """For a person's eyes, as far as they are known."""
     whole: Callable[[], Iterable[VmRecord]] | None = None
     """`records` with their inventories, one by one, for the journal; in any thread. None where they have them."""
 
@@ -89,7 +91,10 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
         for record, at in zip(records, places, strict=True):
             yield record if aside is None or at < 0 else replace(record, inventory=aside.get(at))
 
-    return Opening(prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, whole=whole)
+    names = {host.uuid: host.name for host in prepared.preview.hosts if host.name is not None}
+    return Opening(
+        prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, host_names=names, whole=whole
+    )
 
 
 def keep_plan(plan_file: PlanFile) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -105,6 +106,7 @@ class Run:
             paused=lambda: self._dispatcher.paused,
         )  # fmt: skip
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
+        self._shown_hosts = opening.host_names
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
         self._at_work = 0
@@ -206,9 +208,11 @@ class Run:
             else:
                 self._queues[wave].lanes.add(row)
         self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
-        limits = self._plan.limits
+        limits, window = self._plan.limits, self._window
         counts = {
-            "targets": len(records), f"to_{self._verb}": len(opening.rows),
+            "plan": self._record.plan, "targets": len(records), f"to_{self._verb}": len(opening.rows),
+            "waves": dict(Counter(records[uuid].wave or WAVE for uuid in opening.rows)),
+            "closes": None if window is None else rfc3339(window.closes),
             "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
         }  # fmt: skip
         if opening.plan_file is not None:
@@ -406,7 +410,7 @@ class Run:
         try:
             record = self._left_out(place) if saved is None else None
             if record is None:
-                self._tell("vm.started", uuid, {"host": place.row.host_uuid})
+                self._tell("vm.started", uuid, self._begun_with(place))
                 record, state = await Drive(means, place, self._ledger.unsettled(uuid), saved).run()
                 if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                     attempt.never_arrived for attempt in state.attempts
@@ -438,6 +442,14 @@ class Run:
             self._ledger.at_node.discard(uuid)
             self._outlook.ends(uuid)
             self._dispatcher.release(place, telling=seconds is not None)
+
+    def _begun_with(self, place: Place) -> dict[str, Any]:
+        row = place.row
+        host = None if row.host_uuid is None else self._shown_hosts.get(row.host_uuid)
+        return {
+            "name": row.name, "host": row.host_uuid, "host_name": host, "wave": place.queue.wave,
+            "usual_seconds": round(self._expected(row), 1),
+        }  # fmt: skip
 
     def _timed(self, means: Means, began: float) -> float | None:
         """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""

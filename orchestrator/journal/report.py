@@ -4,11 +4,8 @@ import sqlite3
 from collections.abc import Iterable
 
 from orchestrator.journal import store
-from orchestrator.model.fault import NodeError
-from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord
-
-_BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND})
+from orchestrator.model.outcome import BAD, Outcome
+from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord, cause_of_failure
 
 
 def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
@@ -18,7 +15,7 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     return RunReport(
         run=run,
         totals=totals(connection, run_id),
-        causes=tuple(causes(store.read_vms(connection, run_id, _BAD), hosts)),
+        causes=tuple(causes(store.read_vms(connection, run_id, BAD), hosts)),
         waves=tuple(waves),
         hosts=tuple(hosts),
         vms=lambda: store.read_vms(connection, run_id),
@@ -42,9 +39,9 @@ def causes(vms: Iterable[VmRecord], hosts: Iterable[HostRecord]) -> list[Cause]:
     names = {host.uuid: host.name for host in hosts}
     found: dict[str, tuple[dict[str, None], list[str]]] = {}
     for vm in vms:
-        if vm.outcome not in _BAD:
+        key = cause_of_failure(vm)
+        if key is None:
             continue
-        key = cause_of(vm)
         where, members = found.setdefault(key, ({}, []))
         members.append(vm.uuid)
         if vm.host_uuid:
@@ -53,10 +50,3 @@ def causes(vms: Iterable[VmRecord], hosts: Iterable[HostRecord]) -> list[Cause]:
     return [
         Cause(cause=key, count=len(members), hosts=tuple(where), vms=tuple(members)) for key, (where, members) in ordered
     ]
-
-
-def cause_of(vm: VmRecord) -> str:
-    """The chain of codes where the node gave one, else the outcome with its reason."""
-    if vm.error is not None and vm.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
-        return NodeError.model_validate(vm.error).chain()
-    return f"{vm.outcome} ({vm.reason})" if vm.reason is not None else str(vm.outcome)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 MAX_TEXT = 4096
 """Longest text kept of a body that is not an error object (the node cuts its own `details` at the same length)."""
@@ -56,6 +56,15 @@ class NodeError(BaseModel):
     def plain(self) -> Mapping[str, Any]:
         """As JSON-ready data: what the node sent, without the keys it did not send."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def fault_of(error: Mapping[str, Any]) -> NodeError:
+    """The error that a record keeps as data; of a shape that nobody foresaw, its code and details."""
+    try:
+        return NodeError.model_validate(error)
+    except ValidationError:
+        code, details = error.get("code"), error.get("details")
+        return NodeError(code="" if code is None else str(code), details=None if details is None else str(details))
 
 
 def own_error(code: str, details: str) -> NodeError:

@@ -43,6 +43,9 @@ _SENTENCES = {
 STOPPED = frozenset({Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD})
 """Stopped by this run."""
 
+BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND})
+"""Outcomes with a cause that a report groups them by; they make the exit code 1."""
+
 GOOD = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.SKIPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
 """Outcomes that leave exit code 0."""
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.fault import fault_of
+from orchestrator.model.outcome import BAD, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -81,6 +82,18 @@ class VmRecord:
     attempts: tuple[AttemptRecord, ...] = ()
     inventory: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+
+def cause_of_failure(vm: VmRecord) -> str | None:
+    """What a report groups it by: the chain of codes where the node gave one, else the outcome with its reason.
+
+    None of a VM that is where it should be, or whose turn never came.
+    """
+    if vm.outcome not in BAD:
+        return None
+    if vm.error is not None and vm.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+        return fault_of(vm.error).chain()
+    return f"{vm.outcome} ({vm.reason})" if vm.reason is not None else str(vm.outcome)
 
 
 @cache

@@ -4,9 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from orchestrator.model.fault import NodeError
+from orchestrator.model.fault import fault_of
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import AttemptRecord, VmRecord
 from orchestrator.reports.wording import reason_phrase
@@ -14,24 +12,15 @@ from orchestrator.reports.wording import reason_phrase
 
 def cause_of(error: Mapping[str, Any] | None) -> str:
     """The chain of codes, as the causes of a report group it; empty without an error."""
-    return "" if error is None else _fault(error).chain()
+    return "" if error is None else fault_of(error).chain()
 
 
 def words_of(error: Mapping[str, Any] | None) -> str:
     """The innermost words of an error; empty without any."""
     if error is None:
         return ""
-    fault = _fault(error)
+    fault = fault_of(error)
     return fault.sentence().removeprefix(fault.chain()).removeprefix(": ")
-
-
-def _fault(error: Mapping[str, Any]) -> NodeError:
-    try:
-        return NodeError.model_validate(error)
-    except ValidationError:
-        # An error of a shape that nobody foresaw still has a report written about it.
-        code, details = error.get("code"), error.get("details")
-        return NodeError(code="" if code is None else str(code), details=None if details is None else str(details))
 
 
 def explanation(vm: VmRecord) -> str:
@@ -39,7 +28,7 @@ def explanation(vm: VmRecord) -> str:
     if vm.outcome is Outcome.CAME_BACK and vm.evidence is not None:
         return vm.evidence.text  # which says where it runs, since when, and why
     if vm.error is not None:
-        return _fault(vm.error).sentence()
+        return fault_of(vm.error).sentence()
     return reason_phrase(vm.reason) or (vm.evidence.text if vm.evidence else "")
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model.report import AttemptRecord, RunReport, VmRecord
+from orchestrator.model.report import AttemptRecord, RunReport, VmRecord, cause_of_failure
 from orchestrator.model.safe import clip
-from orchestrator.reports.explain import cause_of, words_of
+from orchestrator.reports.explain import cause_of, explanation, words_of
 from orchestrator.reports.hosts import HostNames
 from orchestrator.reports.wording import needs_attention, outcome_sentence, reason_phrase, tone
 
@@ -159,7 +159,7 @@ def _row(
     vm: VmRecord, room: _Room, words: _Words, names: HostNames, since: Callable[[str | None], float | None]
 ) -> list[Any]:
     kept, left_out = _some(vm.attempts, room.attempts)
-    evidence = vm.evidence
+    evidence, cause = vm.evidence, cause_of_failure(vm)
     values: dict[str, Any] = {
         "uuid": clip(vm.uuid, 40),
         "name": clip(vm.name, room.name) if vm.name else None,
@@ -180,8 +180,8 @@ def _row(
         "verified": since(vm.verified_at),
         "type": words(vm.type, room.name),
         "ha": words(vm.ha_level, room.name),
-        "cause": words(cause_of(vm.error), room.cause),
-        "error": words(words_of(vm.error), room.text),
+        "cause": words(cause, room.cause),
+        "error": words(words_of(vm.error) if cause is not None else explanation(vm) if vm.error else None, room.text),
         "attempts": [_attempt(attempt, room, words, since) for attempt in kept] or None,
         "left_out": left_out or None,
     }

@@ -73,7 +73,8 @@
   }
 
   function why(vm) {
-    return vm.cause ? [vm.cause, vm.error].filter(Boolean).join(": ") : vm.reason || vm.evidence || "";
+    if (vm.error) return [vm.cause, vm.error].filter(Boolean).join(": ");
+    return vm.reason || vm.evidence || vm.cause || "";
   }
 
   function haystack(vm) {
@@ -263,11 +264,10 @@
     ];
     for (const [name, value] of facts) if (value) list.append(made("dt", name), made("dd", value));
     dialog.replaceChildren(close, title, lead, list);
-    if (vm.cause || vm.error) {
+    if (vm.error) {
       const chain = made("p");
-      chain.append(made("code", vm.cause));
-      dialog.append(made("h3", "Error"), chain);
-      if (vm.error) dialog.append(made("p", vm.error));
+      if (vm.cause) chain.append(made("code", vm.cause));
+      dialog.append(made("h3", "Error"), chain, made("p", vm.error));
     }
     dialog.append(made("h3", vm.attempts.length ? "Steps" : "Nothing was sent to it"));
     if (vm.left_out) dialog.append(made("p", `${vm.left_out} earlier ones are in report.json.`, "more"));

@@ -43,9 +43,9 @@ class Shown:
         return self.page.locator("#vms .count").inner_text()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all."""
+    """One browser for a file of tests; its driver keeps a loop running in this thread, where others' tests need none."""
     if CHROMIUM is None:
         if os.environ.get(NEEDED):
             pytest.fail("there is no Chromium: install it with 'apt-get install chromium'")
