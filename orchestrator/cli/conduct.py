@@ -4,14 +4,16 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import anyio
 import click
 
 from orchestrator import app
+from orchestrator.cli import keys
 from orchestrator.cli.options import Decorator
 from orchestrator.cli.signals import Signals, as_interrupts
 from orchestrator.cli.streams import drop, interactive, unbreakable, voice
@@ -27,7 +29,11 @@ from orchestrator.observe.metrics import Metrics, to_file
 from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
 
+if TYPE_CHECKING:
+    from orchestrator.observe.screen import Screen
+
 LEFT_EARLY = 130
+_TICK_SECONDS = 0.5
 MANY = 100
 """More VMs than this ask for the plan's name: a yes is typed too easily."""
 
@@ -59,6 +65,18 @@ def conduct_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def _draws() -> bool:
+    """Is progress read on a terminal that can be drawn on?"""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
+
+
+def _as_async(act: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def acting() -> None:
+        act()
+
+    return acting
 
 
 def _leave_targets_alone(event: Event) -> None:
@@ -106,6 +124,7 @@ class Conductor:
         self._log_format = log_format
         self._color = not no_color and not os.environ.get("NO_COLOR") and sys.stderr.isatty()
         self.journal = journal
+        self._view: Progress | Screen | None = None
         self._told: str | None = None
         self._begun: str | None = None
         self._over = False
@@ -136,7 +155,13 @@ class Conductor:
         if self._log_format is not None:
             return [*listeners, unbreakable(log_listener(sys.stderr, self._log_format, color=self._color, run_id=run_id))]
         self.tell_run(run_id)
-        return [*listeners, unbreakable(Progress(lambda line: click.echo(line, err=True)))]
+        if _draws():
+            from orchestrator.observe.screen import Screen  # noqa: PLC0415 - of no use to anybody else
+
+            self._view = Screen(sys.stderr, run_id, color=self._color, keys=keys.usable())
+        else:
+            self._view = Progress(lambda line: click.echo(line, err=True))
+        return [*listeners, unbreakable(self._view)]
 
     def conduct(self, prepare: Callable[[], Job], *, nothing: str = "") -> int:
         """Do the job that `prepare` makes, write its reports, and return the exit code.
@@ -166,7 +191,8 @@ class Conductor:
         try:
             report = None
             async with Signals() as signals:
-                report = await job(journal, signals.take)
+                with self._drawing():
+                    report = await self._watched(job, journal, signals)
             if signals.early:
                 self.say("info", "interrupted before the first change: nothing was sent")
                 return LEFT_EARLY
@@ -179,6 +205,55 @@ class Conductor:
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.close()
+
+    @contextlib.contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """The terminal is as it was afterwards, however the body ends."""
+        try:
+            yield
+        finally:
+            if self._view is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    self._view.close()
+
+    async def _watched(self, job: Job, journal: Journal, signals: Signals) -> RunReport | None:
+        """The job, with a view that goes on where nothing happens, and the keys once there is a run."""
+        begun = anyio.Event()
+
+        def started(run: Run) -> None:
+            signals.take(run)
+            begun.set()
+
+        async def view() -> None:
+            await begun.wait()
+            while self._view is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    self._view.tick()
+                await anyio.sleep(_TICK_SECONDS)
+
+        async def press() -> None:
+            await begun.wait()
+            if self._begun is not None and _draws() and self._view is not None:
+                await keys.listen({"p": partial(self._pause_or_go, journal, self._begun), "q": _as_async(signals.press)})
+
+        found, failed = None, None
+        async with anyio.create_task_group() as beside:
+            beside.start_soon(view)
+            beside.start_soon(press)
+            try:
+                found = await job(journal, started)
+            except Exception as error:  # raised below as it is: a task group would wrap it
+                failed = error
+            beside.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        return found
+
+    async def _pause_or_go(self, journal: Journal, run_id: str) -> None:
+        """As `steer` would from another terminal: through the journal, with who and when."""
+        word = "go" if self._view is not None and self._view.paused else "pause"
+        with contextlib.suppress(JournalWriteError):  # which the run finds out by itself
+            await app.tell(journal.run(run_id), journal, word, None, patience_seconds=0)
 
     def _tell(self, report: RunReport, journal: Journal) -> int:
         """The files first: whoever reads the terminal may be gone. Nothing here changes what became of the run."""

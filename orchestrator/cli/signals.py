@@ -56,15 +56,23 @@ class Signals:
         """From now on signals go to this run."""
         self._run = run
 
+    def press(self) -> None:
+        """What the first signal would do; nothing after one."""
+        if not self._seen:
+            self._take_one()
+
+    def _take_one(self) -> None:
+        self._seen += 1
+        if self._run is None:
+            self.early = True
+            self._body.cancel()
+        elif self._seen == 1:
+            self._run.interrupt()
+        else:
+            self._run.leave()
+
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with anyio.open_signal_receiver(*_ENDINGS) as signals:
             task_status.started()
             async for _ in signals:
-                self._seen += 1
-                if self._run is None:
-                    self.early = True
-                    self._body.cancel()
-                elif self._seen == 1:
-                    self._run.interrupt()
-                else:
-                    self._run.leave()
+                self._take_one()

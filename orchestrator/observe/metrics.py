@@ -1,13 +1,12 @@
 """Metrics of a run as a file in Prometheus' text format, as a node exporter's textfile collector picks it up."""
 
 import os
-from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import Outcome
+from orchestrator.observe.picture import Picture, moment
 
 _EVERY_SECONDS = 5.0
 _FIRST, _LAST = frozenset({"run.started", "run.resumed"}), "run.finished"
@@ -22,69 +21,49 @@ class Metrics:
     def __init__(self, write: Callable[[str], None], run_id: str) -> None:
         self._write = write
         self._run = run_id
-        self._values: dict[str, float] = {
-            "targets": 0, "in_flight": 0, "finished": 0, "node_away": 0, "paused": 0,
-            "limit_requests_per_second": 0, "limit_in_flight": 0, "brake_lowered_total": 0,
-            "last_event_timestamp_seconds": 0,
-        }  # fmt: skip
-        self._in_flight: set[str] = set()
-        self._of: dict[str, Outcome] = {}
-        self._outcomes: Counter[str] = Counter()
-        self._last = 0.0
+        self._picture = Picture()
+        self._requests_per_second = self._in_flight = 0.0
+        self._lowered = 0
+        self._at = self._last = 0.0
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
-        self._count(event)
-        at = datetime.fromisoformat(event.at).timestamp()
-        self._values["last_event_timestamp_seconds"] = at
-        if event.kind in _FIRST or event.kind == _LAST or abs(at - self._last) >= _EVERY_SECONDS:
-            self._last = at
+        self._picture(event)
+        if event.kind in _FIRST or event.kind.startswith("brake."):
+            self._requests_per_second = event.data["requests_per_second"]
+            self._in_flight = event.data["in_flight"]
+            self._lowered += event.kind == "brake.lowered"
+        self._at = moment(event.at)
+        if event.kind in _FIRST or event.kind == _LAST or abs(self._at - self._last) >= _EVERY_SECONDS:
+            self._last = self._at
             self._write(self.text())
 
     def text(self) -> str:
         """The file's text now."""
-        self._values["in_flight"] = len(self._in_flight)
         lines = []
-        for name, value in self._values.items():
+        for name, value in self._values().items():
             kind = "counter" if name.endswith("_total") else "gauge"
             full = f"orchestrator_run_{name}"
             lines += [f"# HELP {full} {_HELP[name]}", f"# TYPE {full} {kind}", f'{full}{{run="{self._run}"}} {value:.15g}']
         full = "orchestrator_run_vms"
         lines += [f"# HELP {full} VMs by the outcome that they have.", f"# TYPE {full} gauge"]
-        lines += [f'{full}{{run="{self._run}",outcome="{word}"}} {self._outcomes[word]}' for word in Outcome]
+        counts = self._picture.outcomes
+        lines += [f'{full}{{run="{self._run}",outcome="{word}"}} {counts[word]}' for word in Outcome]
         return "\n".join(lines) + "\n"
 
-    def _count(self, event: Event) -> None:
-        values, data, uuid = self._values, event.data, str(event.vm_uuid)
-        match event.kind:
-            case "run.started" | "run.resumed":
-                values["targets"] = data["targets"]
-                self._limit(event)
-            case "brake.lowered":
-                values["brake_lowered_total"] += 1
-                self._limit(event)
-            case "brake.raised" | "brake.released":
-                self._limit(event)
-            case "node.away" | "node.back":
-                values["node_away"] = float(event.kind == "node.away")
-            case "run.paused" | "run.continued":
-                values["paused"] = float(event.kind == "run.paused")
-            case "run.finished":
-                values["finished"] = 1
-                self._in_flight.clear()
-            case "vm.started":
-                self._in_flight.add(uuid)
-            case "vm.outcome":
-                self._in_flight.discard(uuid)
-                earlier, word = self._of.get(uuid), Outcome(data["outcome"])
-                if earlier is not None:
-                    self._outcomes[earlier] -= 1
-                self._of[uuid] = word
-                self._outcomes[word] += 1
-
-    def _limit(self, event: Event) -> None:
-        self._values["limit_requests_per_second"] = event.data["requests_per_second"]
-        self._values["limit_in_flight"] = event.data["in_flight"]
+    def _values(self) -> dict[str, float]:
+        picture = self._picture
+        return {
+            "targets": picture.targets,
+            "in_flight": len(picture.flights),
+            "finished": picture.finished,
+            "node_away": picture.away,
+            "paused": picture.paused,
+            "limit_requests_per_second": self._requests_per_second,
+            "limit_in_flight": self._in_flight,
+            "brake_lowered_total": self._lowered,
+            "last_event_timestamp_seconds": self._at,
+        }
 
 
 _HELP = {

@@ -7,22 +7,31 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 
+from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.simulator import Guest, VmGroup
+from orchestrator.simulator.spread import between
 from tests.cli.support import PATIENCE, Cli, Node, clean, quick, wait_until
+
+_IN_FOREGROUND = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "orchestrator", *sys.argv[1:]])
+"""
 
 
 class Terminal:
-    """A command with a terminal for all its streams."""
+    """A command with a terminal for all its streams, in its foreground."""
 
     def __init__(self, cli: Cli, *args: str | Path) -> None:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *map(str, args)],
+            [sys.executable, "-c", _IN_FOREGROUND, *map(str, args)],
             stdin=theirs, stdout=theirs, stderr=theirs, cwd=cli.folder, env=cli.env | {"TERM": "xterm"},
             start_new_session=True,
         )  # fmt: skip
@@ -40,6 +49,11 @@ class Terminal:
     def type(self, text: str) -> None:
         """What a person types."""
         os.write(self._ours, text.encode())
+
+    @property
+    def one_by_one(self) -> bool:
+        """Is each key handed out as it is pressed, and not shown?"""
+        return not termios.tcgetattr(self._ours)[3] & (termios.ICANON | termios.ECHO)
 
     def hang_up(self) -> None:
         """The connection to the terminal is lost: whatever is written there fails from now on."""
@@ -127,3 +141,45 @@ def test_a_terminal_that_hangs_up(cli: Cli, node: Node) -> None:
     assert report["run"]["ended_by"] == "operator"
     assert report["totals"]["not_reached"] >= 1
     assert node.open_sessions == []
+
+
+slow_node = pytest.mark.parametrize(
+    "node", [(VmGroup(name="app-{n}", count=6, guest=Guest(shutdown=between(35, 45))),)], indirect=True
+)
+
+
+def words_to(cli: Cli) -> list[tuple[str, str]]:
+    """What was said to the newest run, and by whom."""
+    journal = SqliteJournal(cli.folder / "journal.sqlite", read_only=True)
+    return [(word.what, word.who) for word in journal.words(journal.runs()[0].id)]
+
+
+@slow_node
+def test_p_pauses_and_goes_on(cli: Cli, node: Node) -> None:
+    """Nothing more is started until p is pressed again; both are in the journal as steer's words are, with who said so."""
+    terminal = Terminal(cli, "run", cli.plan(limits={"requests_per_second": 500, "concurrency": 1}), "--yes")
+    wait_until(lambda: node.stops and terminal.one_by_one, "the first stop is at the node")
+    terminal.type("p")
+    wait_until(lambda: "paused by " in terminal.seen, "the run is paused")
+    wait_until(lambda: "0 in flight, paused" in terminal.seen, "what was in flight has ended")
+    before = node.stops
+    assert before < 6
+    terminal.type("xp")
+    assert terminal.end() == 0
+    assert node.stops == 6
+    assert "lets the run go on" in terminal.seen
+    who = cli.report()["run"]["started_by"]
+    assert words_to(cli) == [("pause", who), ("go", who)]
+
+
+@slow_node
+def test_q_is_as_the_first_ctrl_c(cli: Cli, node: Node) -> None:
+    """What is in flight is watched to its end, the rest is not reached: 4. The terminal is as it was; again does nothing."""
+    terminal = Terminal(cli, "run", cli.plan(limits={"requests_per_second": 500, "concurrency": 1}), "--yes")
+    wait_until(lambda: node.stops and terminal.one_by_one, "the first stop is at the node")
+    terminal.type("qQ")
+    wait_until(lambda: not terminal.one_by_one, "the terminal is as it was")
+    assert terminal.end() == 4
+    assert cli.report()["run"]["ended_by"] == "operator"
+    assert "nothing more is sent (operator)" in terminal.seen
+    assert node.stops < 6

@@ -1,0 +1,119 @@
+"""What an event, and what is slow, say to a person: one plain line each, everything from outside made safe."""
+
+from orchestrator.model.event import Event
+from orchestrator.model.moment import rfc3339
+from orchestrator.model.outcome import GOOD, Outcome
+from orchestrator.model.safe import one_line
+from orchestrator.observe.picture import Flight, Picture
+
+_ONLY_WAVE = "all"
+_AT_END = {
+    "finish": "they end by the plan's rules",
+    "cold": "they get a cold stop",
+    "abandon": "they are read once and left",
+}
+_STEPS = {
+    "power_cut": "the node cuts its power",
+    "cold": "a cold stop",
+    "give_up": "it is given up, and read once more",
+}
+_PHASES = {
+    "read": "not sent yet",
+    "waiting": "waits to be sent",
+    "grace": "shutting down",
+    "cold": "cold stop",
+    "start": "starting",
+}
+
+
+def news(event: Event, before: Picture) -> str | None:
+    """What is worth a line at once; None for all else. `before`: the picture without this event."""
+    data = event.data
+    match event.kind:
+        case "run.started":
+            verb = "stop" if "to_stop" in data else "start"
+            return f"{data['targets']} targets, {data[f'to_{verb}']} to {verb}"
+        case "run.resumed":
+            left = data["to_stop"] if "to_stop" in data else data["to_start"]
+            return (
+                f"carried on: {data['targets']} targets, {left} of them without an outcome, "
+                f"{data['under_way']} of those sent already"
+            )
+        case "vm.outcome":
+            outcome = Outcome(data["outcome"])
+            if outcome in GOOD | {Outcome.NOT_REACHED}:
+                return None
+            name = one_line(str(data["name"] or event.vm_uuid))
+            return f"{outcome}: {name}: {one_line(str(data['evidence'] or ''))}"
+        case "node.away":
+            return f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back"
+        case "node.back":
+            return "the node is back"
+        case "run.halted":
+            return (
+                f"nothing more is sent ({data['reason']}); jobs that go on at the node: {data['jobs']}, "
+                f"watched to their end; Ctrl-C {'again' if data['reason'] == 'operator' else 'twice'} leaves at once"
+            )
+        case "brake.lowered" if before.braked is None:
+            limits = f"{data['requests_per_second']:.3g} requests a second and {data['in_flight']} VMs in flight"
+            return f"slower for the node's sake ({one_line(data['why'])}): for now at most {limits}"
+        case "brake.released":
+            return "the node answers as usual again: the plan's own limits are back"
+        case "wave.opened":
+            return None if data["wave"] == _ONLY_WAVE else f"wave {one_line(data['wave'])} is open"
+        case "budget.crossed":
+            count = f"{data['count']}, more than {data['limit']}"
+            what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
+            return f"{what}; {data['vms']} VMs are not reached for it"
+        case "run.forecast":
+            low, likely, high = (clock(data[key]) for key in ("low", "likely", "high"))
+            return f"forecast: over at {likely} ({low} to {high}); it rests on {data['rests_on']}"
+        case "window.crossed":
+            return f"the forecast has crossed the window: {data['likely']}, and it closes at {data['closes']}"
+        case "window.fits":
+            return f"the forecast is back within the window, which closes at {data['closes']}"
+        case "window.closed":
+            left = f"{data['not_reached']} VMs are not reached, {data['in_flight']} in flight"
+            return f"the window has closed: {left}"
+        case "window.ended":
+            return f"the window has ended with {data['in_flight']} VMs in flight: {_AT_END[data['at_end']]}"
+        case "run.paused":
+            return f"paused by {one_line(data['by'])}: nothing more is started, {data['in_flight']} in flight go on"
+        case "run.continued":
+            return f"{one_line(data['by'])} lets the run go on"
+        case "run.verifying":
+            return f"verification of {data['vms']} VM{'s' * (data['vms'] != 1)} in {data['in_seconds']:g} s"
+        case "run.verification_failed":
+            return "verification could not read every VM"
+        case _:
+            return None
+
+
+def clock(at: str) -> str:
+    """`14:02:11Z` of an RFC 3339 time in UTC."""
+    return f"{at[11:19]}Z"
+
+
+def counts(picture: Picture) -> str:
+    """`120/300 done, 48 in flight`, and what holds it up."""
+    braked = "" if picture.braked is None else f", braked to {picture.braked:.3g} requests a second"
+    paused = ", paused" if picture.paused else ""
+    return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}"
+
+
+def outcomes(picture: Picture) -> str:
+    """`118 stopped_clean, 2 failed`; empty before the first."""
+    return ", ".join(f"{count} {word}" for word, count in sorted(picture.outcomes.items()) if count)
+
+
+def slow_line(flight: Flight, now: float) -> str:
+    """`db-7 on kvm-3: shutting down for 95 s, usually 25 s in all; 14:02:11Z: a cold stop`."""
+    where = f"{one_line(flight.name or flight.uuid, 60)} on {one_line(flight.host or 'no host', 40)}"
+    since = flight.since if flight.sent is None else flight.sent
+    phase = f"{_PHASES.get(flight.phase, one_line(flight.phase))} for {now - since:.0f} s"
+    usual = f", usually {flight.usual_seconds:.0f} s in all" if flight.usual_seconds is not None else ""
+    following = flight.next_step(now)
+    if following is None:
+        return f"{where}: {phase}{usual}"
+    at, what = following
+    return f"{where}: {phase}{usual}; {clock(rfc3339(at))}: {_STEPS[what]}"
