@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from orchestrator.cli.main import cli
+from orchestrator.model.event import EVENTS
+from orchestrator.observe.metrics import METRICS
 from orchestrator.plan.schema import plan_schema
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +64,44 @@ def _resolved(value: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     return {**spec, **{key: item for key, item in value.items() if key in {"description", "default"}}}
 
 
-PAGES = {"reference/commands.md": commands, "reference/plan.md": plan}
+_EVENTS_HEAD = """\
+# Events
+
+Made from the code by `docs/generate.py`. These names and fields are what `--log-format json` writes, a line each, with `at`
+(RFC 3339, UTC), `level`, `run` and, of a VM, `vm` (its UUID); a field without a value is left out. The journal keeps the
+same, and `orchestrator show RUN VM` tells those of one VM. Names are not changed; new ones may come.
+"""
+_METRICS_HEAD = """\
+# Metrics
+
+Made from the code by `docs/generate.py`. `--metrics-file FILE` keeps them for a node exporter's textfile collector, written
+anew at most every five seconds, whole or not at all; `--metrics-port PORT` serves them on this machine at `/metrics`. Each
+has the label `run`, none the name of a VM. A resumed run counts the outcomes of its own process.
+"""
+
+
+def events() -> str:
+    """Every event of a run, as logs have it."""
+    rows = [_EVENTS_HEAD, "| event | level | says | fields |", "| --- | --- | --- | --- |"]
+    for name, kind in EVENTS.items():
+        fields = ", ".join(f"`{field}`" for field in kind.fields)
+        rows.append(f"| `{name}` | {'warning' if kind.warning else 'info'} | {kind.sentence} | {fields} |")
+    return "\n".join(rows) + "\n"
+
+
+def metrics() -> str:
+    """Every metric of a run."""
+    rows = [_METRICS_HEAD, "| metric | type | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | {kind} | {text} |" for name, kind, text in METRICS]
+    return "\n".join(rows) + "\n"
+
+
+PAGES = {
+    "reference/commands.md": commands,
+    "reference/plan.md": plan,
+    "reference/events.md": events,
+    "reference/metrics.md": metrics,
+}
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
@@ -30,6 +30,7 @@ from orchestrator.observe.progress import Progress
 from orchestrator.reports import RENDERERS
 
 if TYPE_CHECKING:
+    from orchestrator.live.feed import Feed
     from orchestrator.observe.screen import Screen
 
 LEFT_EARLY = 130
@@ -51,17 +52,33 @@ _OPTIONS: tuple[Decorator, ...] = (
         help="Every event as a log line instead of progress.",
     ),
     click.option(
-        "--metrics",
+        "--metrics-file",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Keep the run's metrics in this file, in Prometheus' text format.",
+        help="Keep the run's metrics in this file, for Prometheus' textfile collector.",
+    ),
+    click.option(
+        "--metrics-port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Serve them to a Prometheus on this machine, at /metrics; 0 is any free port.",
+    ),
+    click.option(
+        "--serve", metavar="[HOST:]PORT", help="Show the run as a page that follows it, at this place; 0 is any free port."
+    ),
+    click.option(
+        "--serve-tls",
+        nargs=2,
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="CERT KEY",
+        help="PEM files, for --serve beyond this machine.",
     ),
     click.option("--no-color", is_flag=True, help="No colours [env: NO_COLOR]."),
 )
 
 
 def conduct_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--yes, --quiet, --log-format, --metrics, --no-color."""
+    """--yes, --quiet, --log-format, --metrics-file, --metrics-port, --serve, --serve-tls, --no-color."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -110,13 +127,25 @@ class Conductor:
         yes: bool,
         quiet: bool,
         log_format: Literal["console", "json"] | None,
-        metrics: Path | None,
+        metrics_file: Path | None,
+        metrics_port: int | None,
+        serve: str | None,
+        serve_tls: tuple[Path, Path] | None,
         no_color: bool,
         journal: str | None,
     ) -> None:
-        if metrics is not None and not (metrics.parent.is_dir() and os.access(metrics.parent, os.W_OK)):
-            raise UsageError(f"--metrics {metrics}: its folder cannot be written to; name a file in one that can")
-        self._metrics = metrics
+        if metrics_file is not None and not (metrics_file.parent.is_dir() and os.access(metrics_file.parent, os.W_OK)):
+            raise UsageError(f"--metrics-file {metrics_file}: its folder cannot be written to; name a file in one that can")
+        if serve_tls is not None and serve is None:
+            raise UsageError("--serve-tls belongs to --serve [HOST:]PORT: say where the page is to be served")
+        self._place = None
+        if serve is not None:
+            from orchestrator.live.server import place_of  # noqa: PLC0415 - a web server, where one is wanted
+
+            self._place = place_of(serve, serve_tls)
+        self._feed: Feed | None = None
+        self._metrics_file, self._metrics_port = metrics_file, metrics_port
+        self._metrics: Metrics | None = None
         self.attended = interactive()
         self.say = voice(log_format)
         self._yes = yes
@@ -148,8 +177,13 @@ class Conductor:
         """Who listens to the run's events; asked for when a run begins."""
         self._begun = run_id
         listeners: list[Listener] = [_leave_targets_alone]
-        if self._metrics is not None:
-            listeners.append(unbreakable(Metrics(to_file(self._metrics), run_id)))
+        if self._metrics_file is not None or self._metrics_port is not None:
+            write = to_file(self._metrics_file) if self._metrics_file is not None else lambda text: None
+            self._metrics = Metrics(write, run_id)
+            listeners.append(unbreakable(self._metrics))
+        if self._feed is not None:
+            self._feed.follow(run_id)
+            listeners.append(self._feed)
         if self._quiet:
             return listeners
         if self._log_format is not None:
@@ -190,7 +224,7 @@ class Conductor:
         journal = app.open_journal(self.journal)
         try:
             report = None
-            async with Signals() as signals:
+            async with Signals() as signals, self._serving(journal):
                 with self._drawing():
                     report = await self._watched(job, journal, signals)
             if signals.early:
@@ -205,6 +239,29 @@ class Conductor:
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.close()
+
+    @contextlib.asynccontextmanager
+    async def _serving(self, journal: Journal) -> AsyncIterator[None]:
+        """The run's page and its metrics, while the body runs."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._metrics_port is not None:
+                from orchestrator.live.metrics_port import metrics_served  # noqa: PLC0415 - a web server, where one is wanted
+
+                port = await stack.enter_async_context(metrics_served(self._metrics_port, self._metrics_text))
+                click.echo(f"metrics: http://127.0.0.1:{port}/metrics")
+            if self._place is not None:
+                from orchestrator.live.feed import Feed  # noqa: PLC0415
+                from orchestrator.live.server import Server  # noqa: PLC0415
+
+                self._feed = Feed(journal)
+                server = Server(self._place, self._feed, partial(self.say, "warning"))
+                await stack.enter_async_context(server.serving())
+                click.echo(f"page: {server.url}")
+            sys.stdout.flush()
+            yield
+
+    def _metrics_text(self) -> str | None:
+        return None if self._metrics is None else self._metrics.text()
 
     @contextlib.contextmanager
     def _drawing(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-from orchestrator.model.event import Event, Listener
+from orchestrator.model.event import EVENTS, Event, Listener
 from orchestrator.model.safe import visible
 
 
@@ -27,14 +27,10 @@ def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: boo
         fields = {key: value for key, value in event.data.items() if value is not None}
         if event.vm_uuid is not None:
             fields["vm"] = event.vm_uuid
-        method: Callable[..., Any] = log.warning if event.kind in _WARN else log.info
+        method: Callable[..., Any] = log.warning if EVENTS[event.kind].warning else log.info
         method(event.kind, at=event.at, **fields)
 
     return listen
-
-
-_STOPS = ("brake.lowered", "budget.crossed", "node.away", "run.halted", "run.verification_failed")
-_WARN = frozenset((*_STOPS, "window.closed", "window.crossed", "window.ended"))
 
 
 def _escape(_: Any, __: str, fields: Any) -> Any:

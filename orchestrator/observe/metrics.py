@@ -40,15 +40,13 @@ class Metrics:
 
     def text(self) -> str:
         """The file's text now."""
-        lines = []
-        for name, value in self._values().items():
-            kind = "counter" if name.endswith("_total") else "gauge"
-            full = f"orchestrator_run_{name}"
-            lines += [f"# HELP {full} {_HELP[name]}", f"# TYPE {full} {kind}", f'{full}{{run="{self._run}"}} {value:.15g}']
-        full = "orchestrator_run_vms"
-        lines += [f"# HELP {full} VMs by the outcome that they have.", f"# TYPE {full} gauge"]
-        counts = self._picture.outcomes
-        lines += [f'{full}{{run="{self._run}",outcome="{word}"}} {counts[word]}' for word in Outcome]
+        values, counts, lines = self._values(), self._picture.outcomes, list[str]()
+        for name, kind, text in METRICS:
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            if name == _VMS:
+                lines += [f'{name}{{run="{self._run}",outcome="{word}"}} {counts[word]}' for word in Outcome]
+            else:
+                lines.append(f'{name}{{run="{self._run}"}} {values[name.removeprefix(_PREFIX)]:.15g}')
         return "\n".join(lines) + "\n"
 
     def _values(self) -> dict[str, float]:
@@ -66,17 +64,24 @@ class Metrics:
         }
 
 
-_HELP = {
-    "targets": "VMs of the run.",
-    "in_flight": "VMs that have had their turn and no outcome yet.",
-    "finished": "1 once the run is over.",
-    "node_away": "1 while the node takes no query.",
-    "paused": "1 while an operator pauses the run.",
-    "limit_requests_per_second": "Requests a second that are allowed now: the plan's, or the brake's.",
-    "limit_in_flight": "VMs in flight that are allowed now: the plan's, or the brake's.",
-    "brake_lowered_total": "How often the brake has lowered the limits.",
-    "last_event_timestamp_seconds": "When the last event happened, since 1970.",
-}
+_PREFIX, _VMS = "orchestrator_run_", "orchestrator_run_vms"
+METRICS = (
+    ("orchestrator_run_targets", "gauge", "VMs of the run."),
+    ("orchestrator_run_in_flight", "gauge", "VMs that have had their turn and no outcome yet."),
+    (_VMS, "gauge", "VMs by the outcome that they have."),
+    ("orchestrator_run_finished", "gauge", "1 once the run is over."),
+    ("orchestrator_run_node_away", "gauge", "1 while the node takes no query."),
+    ("orchestrator_run_paused", "gauge", "1 while an operator pauses the run."),
+    (
+        "orchestrator_run_limit_requests_per_second",
+        "gauge",
+        "Requests a second that are allowed now: the plan's, or the brake's.",
+    ),
+    ("orchestrator_run_limit_in_flight", "gauge", "VMs in flight that are allowed now: the plan's, or the brake's."),
+    ("orchestrator_run_brake_lowered_total", "counter", "How often the brake has lowered the limits."),
+    ("orchestrator_run_last_event_timestamp_seconds", "gauge", "When the last event happened, seconds since 1970."),
+)
+"""Name, type and meaning; the names follow Prometheus' conventions."""
 
 
 def to_file(path: Path) -> Callable[[str], None]:

@@ -24,9 +24,8 @@ from orchestrator.reports.hosts import (
     standing,
     standing_phrase,
 )
-from orchestrator.reports.html_data import CAUSE_COLUMNS, NAME_COLUMNS, WHOLE, vm_data
+from orchestrator.reports.html_data import CAUSE_COLUMNS, NAME_COLUMNS, PageData
 from orchestrator.reports.wording import (
-    SIMPLE,
     breakdown,
     counted,
     how_stopped,
@@ -61,34 +60,67 @@ class HtmlReport:
     def render(self, report: RunReport, out: TextIO) -> None:
         """What to know first comes first; the table of VMs comes last and is streamed."""
         facts = gather(report)
-        title = _data(f"{clip(report.run.plan, 120)}: {verdict(report)}", 400)
-        out.write(
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>{_resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
-        )
-        parts = (
-            _head(report), _totals(report), _notes(report, facts), _causes(report), _hosts(report), _waves(report),
-            _TIMELINE, _vms(report), _checklist(report, facts), _plan(report),
-        )  # fmt: skip
-        for part in parts:
+        out.write(_opening(title_of(report), _policy(resource("page.js"))) + '<div id="top">\n')
+        out.writelines(f"{line}\n" for line in top(report, facts))
+        out.write("</div>\n")
+        for part in (_TIMELINE, _VMS, _CHECKLIST):
             out.writelines(f"{line}\n" for line in part)
-        out.write('</main>\n<dialog id="vm" aria-labelledby="vm-name"></dialog>\n<script type="application/json" id="data">')
-        out.writelines(vm_data(report))
-        out.write(f"</script>\n<script>{_resource('page.js')}</script>\n</body>\n</html>\n")
+        out.writelines(f"{line}\n" for line in _plan(report))
+        out.write(f'{_CLOSING}<script type="application/json" id="data">')
+        out.writelines(PageData(report).pieces())
+        out.write(f"</script>\n<script>{resource('page.js')}</script>\n</body>\n</html>\n")
+
+
+def live_page() -> tuple[str, str]:
+    """The same page without a word of any run, whose script asks the server for it; and its policy, as a header."""
+    script = resource("page.js") + resource("live.js")
+    policy = _policy(script, "; connect-src 'self'")
+    parts = "\n".join(line for part in (_TIMELINE, _VMS, _CHECKLIST) for line in part)
+    status = (
+        '<p id="status" role="status">Connecting to the run.</p>\n<div id="now" aria-live="off"></div>\n<div id="top"></div>'
+    )
+    page = f"{_opening('A run', policy)}{status}\n{parts}\n{_CLOSING}<script>{script}</script>\n</body>\n</html>\n"
+    return page, policy
+
+
+def title_of(report: RunReport) -> str:
+    """What a browser's tab says."""
+    return f"{clip(report.run.plan, 120)}: {verdict(report)}"
+
+
+def top(report: RunReport, facts: Facts | None = None) -> Iterator[str]:
+    """Everything above the timeline. Without `facts`, as while a run goes on, no notes on all of its VMs."""
+    yield from _head(report)
+    yield from _totals(report)
+    yield from _notes(report, facts)
+    yield from _causes(report)
+    yield from _hosts(report)
+    yield from _waves(report)
+
+
+def _opening(title: str, policy: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_data(title, 400)}</title>\n<style>{resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
+    )
+
+
+_CLOSING = '</main>\n<dialog id="vm" aria-labelledby="vm-name"></dialog>\n'
 
 
 @cache
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file of the page."""
     return files("orchestrator.reports").joinpath(name).read_text("utf-8")
 
 
 @cache
-def _policy() -> str:
+def _policy(script: str, more: str = "") -> str:
     """What a browser may do with the page: its own style, and this one script."""
-    digest = base64.b64encode(hashlib.sha256(_resource("page.js").encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'{more}"
 
 
 _TIMELINE = (
@@ -101,35 +133,20 @@ _TIMELINE = (
 )
 
 
-def _vms(report: RunReport) -> Iterator[str]:
-    if not report.totals.get("targets", 0):
-        return
-    yield '<section id="vms">\n<h2>VMs <small class="count"></small></h2>'
-    yield """<p class="plain">The list of VMs needs a browser that runs this page's script; report.csv has it too.</p>"""
-    yield '<div class="bar" role="search" hidden>'
-    yield '<input type="search" aria-label="Search" placeholder="Search names, UUIDs, errors">'
-    for name, every in (
-        ("outcome", "every outcome"),
-        ("host", "every host"),
-        ("wave", "every wave"),
-        ("cause", "every cause"),
-    ):
-        yield f'<select data-filter="{name}" aria-label="Show {name}"><option value="">{every}</option></select>'
-    yield '<button type="button" class="clear">show all</button></div>'
-    yield '<div class="scroll rows" hidden><table><thead><tr></tr></thead><tbody></tbody></table></div>'
-    if report.totals["targets"] > WHOLE:
-        simple = sum(report.totals.get(word, 0) for word in SIMPLE)
-        done = "stopped" if report.run.action == "stop" else "started"
-        yield f'<p class="more">The other {counted(simple)} are simply {done}; report.csv and report.json have them.</p>'
-    yield "</section>"
-
-
-def _checklist(report: RunReport, facts: Facts) -> Iterator[str]:
-    """The VMs to look at once they run again; the script writes them, with boxes to tick on the screen or on paper."""
-    if total := facts.check_after_start.total():
-        when = "Check after start" if report.run.action == "stop" else "Check now that they run"
-        yield f"<h2>{when} <small>{counted(total)} whose power was or may have been cut</small></h2>"
-        yield '<ul class="check"></ul>'
+_FILTERS = (("outcome", "every outcome"), ("host", "every host"), ("wave", "every wave"), ("cause", "every cause"))
+_VMS = (
+    '<section id="vms" hidden>\n<h2>VMs <small class="count"></small></h2>\n<div class="bar" role="search">',
+    '<input type="search" aria-label="Search" placeholder="Search names, UUIDs, errors">',
+    *(
+        f'<select data-filter="{name}" aria-label="Show {name}"><option value="">{every}</option></select>'
+        for name, every in _FILTERS
+    ),
+    '<button type="button" class="clear">show all</button></div>',
+    '<div class="scroll rows"><table><thead><tr></tr></thead><tbody></tbody></table></div>',
+    '<p class="more"></p>\n</section>',
+    """<p class="plain">The list of VMs needs a browser that runs this page's script; report.csv has it too.</p>""",
+)
+_CHECKLIST = ('<section id="check" hidden><h2><span></span> <small></small></h2><ul class="check"></ul></section>',)
 
 
 def _show(kind: str, value: str, text: str, limit: int) -> str:
@@ -176,11 +193,11 @@ def _totals(report: RunReport) -> Iterator[str]:
         yield "</div>"
 
 
-def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
+def _notes(report: RunReport, facts: Facts | None) -> Iterator[str]:
     run = report.run
     yield from _list("What ended it early", map(stop_line, run.stops))
     yield from _list("Warnings", run.warnings)
-    yield from _list("Worth knowing", facts.notes())
+    yield from _list("Worth knowing", facts.notes() if facts is not None else ())
 
 
 def _causes(report: RunReport) -> Iterator[str]:

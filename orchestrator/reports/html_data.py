@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Protocol
 
 from orchestrator.model.report import AttemptRecord, RunReport, VmRecord, cause_of_failure
 from orchestrator.model.safe import clip
@@ -98,66 +99,92 @@ class _Rest:
             self.last = ended if self.last is None else max(self.last, ended)
 
 
-def vm_data(report: RunReport) -> Iterator[str]:
-    """The pieces of one JSON object, a VM a line: `rows` by `fields`, the `words` they number, the `rest` by host."""
-    since = _since(report.run.started_at)
-    words, rest = _Words(), dict[str, _Rest]()
-    names = HostNames(report.hosts)
-    whole = report.totals.get("targets", 0) <= WHOLE
-    yield to_json(_about(report, since))[:-1] + ',\n"rows":['
-    before = "\n"
-    for vm in report.vms():
-        if whole or needs_attention(vm):
-            yield before + _fitting(vm, words, names, since)
-            before = ",\n"
-        else:
-            host = rest.setdefault(clip(names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
-            host.add(str(vm.outcome), since(vm.started_at), since(vm.finished_at))
-    yield '],\n"words":' + to_json(list(words.known))
-    left = [
-        {"host": host, "from": found.first, "to": found.last, "outcomes": dict(found.outcomes)}
-        for host, found in rest.items()
-    ]
-    yield ',\n"rest":' + to_json(left) + "}\n"
+class Names(Protocol):
+    """What hosts are called."""
+
+    def shown(self, uuid: str | None) -> str:
+        """The name to show."""
 
 
-def _about(report: RunReport, since: Callable[[str | None], float | None]) -> dict[str, Any]:
-    run, window = report.run, report.run.window
-    words = [word for word in report.totals if word != "targets"]
-    return {
-        "fields": FIELDS,
-        "attempt_fields": ATTEMPT_FIELDS,
-        "numbered": sorted(_WORDS),
-        "run": run.id,
-        "action": run.action,
-        "start": run.started_at,
-        "from": 0.0,
-        "to": since(run.finished_at),
-        "targets": report.totals.get("targets", 0),
-        "outcomes": {word: {"tone": tone(word), "text": outcome_sentence(word, run.action)} for word in words},
-        "waves": [
-            {"name": clip(wave.name, NAME_COLUMNS), "from": since(wave.started_at), "to": since(wave.finished_at)}
-            for wave in (report.waves if len(report.waves) > 1 else ())
-        ],
-        "window": None if window is None else {"from": since(window.start), "to": since(window.end)},
-    }  # fmt: skip
+class PageData:
+    """One reader's page: rows number the words that it has been given already. `names`: those of the report without one."""
+
+    def __init__(self, report: RunReport, names: Names | None = None) -> None:
+        self.report = report
+        self.whole = report.totals.get("targets", 0) <= WHOLE
+        self.since = _since(report.run.started_at)
+        self._names = names or HostNames(report.hosts)
+        self._words = _Words()
+        self._given = 0
+
+    def row(self, vm: VmRecord) -> str:
+        """Its row as JSON, with as much of it as fits."""
+        for room in _ROOMS:
+            row = to_json(_row(vm, room, self._words, self._names, self.since))
+            taken = len(row.encode()) + sum(len(to_json(word).encode()) + 1 for word in self._words.fresh)
+            if taken <= MOST_BYTES or room is _ROOMS[-1]:
+                break
+            self._words.forget()
+        self._words.keep()
+        return row
+
+    def new_words(self) -> str:
+        """As JSON, the words that rows have numbered since this was asked last."""
+        words = list(islice(self._words.known, self._given, None))
+        self._given += len(words)
+        return to_json(words)
+
+    def pieces(self, *, waiting: bool = True) -> Iterator[str]:
+        """Of one JSON object, a VM a piece: `rows` by `fields`, the `words` they number, the `rest` by host.
+
+        `waiting`: with a row for each VM that has no outcome yet.
+        """
+        rest = dict[str, _Rest]()
+        yield to_json(self.about(self.report))[:-1] + ',\n"rows":['
+        before = "\n"
+        for vm in self.report.vms():
+            if vm.outcome is None and not waiting:
+                continue
+            if self.whole or needs_attention(vm):
+                yield before + self.row(vm)
+                before = ",\n"
+            else:
+                host = rest.setdefault(clip(self._names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
+                host.add(str(vm.outcome), self.since(vm.started_at), self.since(vm.finished_at))
+        yield '],\n"words":' + self.new_words()
+        left = [
+            {"host": host, "from": found.first, "to": found.last, "outcomes": dict(found.outcomes)}
+            for host, found in rest.items()
+        ]
+        yield ',\n"rest":' + to_json(left) + "}\n"
+
+    def about(self, report: RunReport) -> dict[str, Any]:
+        """The run itself, as it is in this report of it."""
+        run, window = report.run, report.run.window
+        words = [word for word in report.totals if word != "targets"]
+        return {
+            "fields": FIELDS,
+            "attempt_fields": ATTEMPT_FIELDS,
+            "numbered": sorted(_WORDS),
+            "run": run.id,
+            "action": run.action,
+            "start": run.started_at,
+            "to": self.since(run.finished_at),
+            "targets": report.totals.get("targets", 0),
+            "outcomes": {word: {"tone": tone(word), "text": outcome_sentence(word, run.action)} for word in words},
+            "waves": [
+                {
+                    "name": clip(wave.name, NAME_COLUMNS),
+                    "from": self.since(wave.started_at),
+                    "to": self.since(wave.finished_at),
+                }
+                for wave in (report.waves if len(report.waves) > 1 else ())
+            ],
+            "window": None if window is None else {"from": self.since(window.start), "to": self.since(window.end)},
+        }
 
 
-def _fitting(vm: VmRecord, words: _Words, names: HostNames, since: Callable[[str | None], float | None]) -> str:
-    """The VM's row, with as much of it as fits."""
-    for room in _ROOMS:
-        row = to_json(_row(vm, room, words, names, since))
-        taken = len(row.encode()) + sum(len(to_json(word).encode()) + 1 for word in words.fresh)
-        if taken <= MOST_BYTES or room is _ROOMS[-1]:
-            break
-        words.forget()
-    words.keep()
-    return row
-
-
-def _row(
-    vm: VmRecord, room: _Room, words: _Words, names: HostNames, since: Callable[[str | None], float | None]
-) -> list[Any]:
+def _row(vm: VmRecord, room: _Room, words: _Words, names: Names, since: Callable[[str | None], float | None]) -> list[Any]:
     kept, left_out = _some(vm.attempts, room.attempts)
     evidence, cause = vm.evidence, cause_of_failure(vm)
     values: dict[str, Any] = {

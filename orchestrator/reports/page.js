@@ -1,17 +1,14 @@
 "use strict";
 // The report's timeline and its table of VMs. All words come from the data as text, none of them as HTML.
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+const page = (() => {
   const ROW = 37, LANE = 9, GAP = 7, LABEL = 170, HEAD = 22, PRINTED = 3000;
+  const NONE = "(none)", FLYING = "in_flight";
   const COLORS = {
     stopped_clean: "clean", started: "clean", stopped_forced: "forced", stopped_cold: "cold", already_stopped: "already",
-    already_running: "already", came_back: "back", failed: "failed", unknown: "unknown",
+    already_running: "already", came_back: "back", failed: "failed", unknown: "unknown", [FLYING]: "flying",
   };
-  const numbered = new Set(data.numbered), begun = Date.parse(data.start);
-  const rank = { bad: 0, warn: 1 };
-  const vms = data.rows.map((row) => unpacked(row, data.fields)); // what needs somebody comes first, else the plan's order
-  vms.sort((one, other) => urgency(one) - urgency(other));
-  for (const vm of vms) vm.attempts = (vm.attempts || []).map((attempt) => unpacked(attempt, data.attempt_fields));
+  const RANKS = { bad: 0, warn: 1 };
+  let data = null, begun = 0, numbered = new Set(), vms = [], byUuid = new Map();
 
   function unpacked(row, fields) {
     const made = {};
@@ -22,14 +19,29 @@
     return made;
   }
 
+  function taken(row) { // one VM's row: new, or instead of what was known of it
+    const vm = unpacked(row, data.fields), known = byUuid.get(vm.uuid);
+    vm.attempts = (vm.attempts || []).map((attempt) => unpacked(attempt, data.attempt_fields));
+    vm.outcome ??= NONE;
+    vm.place = known?.place ?? byUuid.size;
+    byUuid.set(vm.uuid, vm);
+    return vm;
+  }
+
+  function arranged() { // what needs somebody comes first, else the plan's order
+    vms = [...byUuid.values()];
+    vms.sort((one, other) => urgency(one) - urgency(other) || one.place - other.place);
+  }
+
   function urgency(vm) {
-    return rank[vm.outcome === null ? "bad" : data.outcomes[vm.outcome]?.tone] ?? 2;
+    if (vm.outcome === NONE) return data.to === null ? 2 : 0;
+    return RANKS[data.outcomes[vm.outcome]?.tone] ?? 2;
   }
 
   const find = (selector, within = document) => within.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const { compare: compared } = new Intl.Collator(undefined, { numeric: true });
-  const spoken = (word) => (word || "no outcome").replaceAll("_", " ");
+  const spoken = (word) => (word === NONE ? "no outcome" : word.replaceAll("_", " "));
   const shownName = (vm) => vm.name || vm.uuid;
   const secondsText = (value) => (value === null ? "" : value >= 600 ? `${(value / 60).toFixed(1)} min` : `${value.toFixed(1)} s`);
 
@@ -53,9 +65,9 @@
   // ---- the table -------------------------------------------------------------------------------------------------
 
   const table = find("#vms"), chosen = { outcome: "", host: "", wave: "", cause: "" };
-  let wanted = "", order = null, backwards = false, found = vms, current = 0;
-  const words = new Map(); // what a search looks through, made at the first one
-  const columns = [
+  let wanted = "", order = null, backwards = false, found = [], current = 0, columns = [];
+
+  const columnsOf = () => [
     { title: "VM", key: shownName, width: "24%", cell: (vm) => made("td", shownName(vm)) },
     { title: "Outcome", key: (vm) => spoken(vm.outcome), width: "150px", cell: outcomeCell },
     { title: "Host", key: (vm) => vm.host, width: "150px", cell: (vm) => made("td", vm.host) },
@@ -78,19 +90,15 @@
   }
 
   function haystack(vm) {
-    let text = words.get(vm);
-    if (text === undefined) {
-      text = [vm.name, vm.uuid, vm.host, vm.cause, vm.error, vm.reason].filter(Boolean).join("\n").toLowerCase();
-      words.set(vm, text);
-    }
-    return text;
+    vm.text ??= [vm.name, vm.uuid, vm.host, vm.cause, vm.error, vm.reason].filter(Boolean).join("\n").toLowerCase();
+    return vm.text;
   }
 
-  function select() {
+  function select(stay = false) {
     const parts = wanted.toLowerCase().split(/\s+/).filter(Boolean);
     const filters = Object.entries(chosen).filter(([, value]) => value);
     found = vms.filter((vm) =>
-      filters.every(([name, value]) => (name === "outcome" ? vm.outcome ?? "(none)" : vm[name] ?? "") === value) &&
+      filters.every(([name, value]) => (vm[name] ?? "") === value) &&
       (!parts.length || parts.every((part) => haystack(vm).includes(part))));
     if (order) {
       const keys = new Map(found.map((vm) => [vm, order.key(vm)])), sign = backwards ? -1 : 1;
@@ -104,7 +112,7 @@
     const rest = data.targets - vms.length;
     const total = rest > 0 ? `${vms.length} listed, ${data.targets} targets` : `${vms.length}`;
     find(".count", table).textContent = found.length === vms.length ? total : `${found.length} of ${total}`;
-    find(".rows", table).scrollTop = 0;
+    if (!stay) find(".rows", table).scrollTop = 0;
     paintRows();
   }
 
@@ -163,28 +171,25 @@
 
   function options() {
     for (const box of all("select[data-filter]", table)) {
-      const name = box.dataset.filter, counts = new Map();
-      for (const vm of vms) {
-        const value = name === "outcome" ? vm.outcome ?? "(none)" : vm[name];
-        if (value) counts.set(value, (counts.get(value) ?? 0) + 1);
-      }
-      const ordered = name === "host" || name === "wave";
-      for (const [value, count] of [...counts].sort(([one, a], [other, b]) => (ordered ? compared(one, other) : b - a))) {
+      const name = box.dataset.filter, counts = new Map(), ordered = name === "host" || name === "wave";
+      for (const vm of vms) if (vm[name]) counts.set(vm[name], (counts.get(vm[name]) ?? 0) + 1);
+      if (chosen[name] && !counts.has(chosen[name])) counts.set(chosen[name], 0);
+      const sorted = [...counts].sort(([one, a], [other, b]) => (ordered ? compared(one, other) : b - a));
+      const entries = sorted.map(([value, count]) => {
         const option = made("option", `${name === "outcome" ? spoken(value) : value} (${count})`);
         option.value = value;
-        box.append(option);
-      }
-      box.hidden = counts.size < 2 && name !== "outcome";
-      box.addEventListener("change", () => { chosen[name] = box.value; select(); });
+        return option;
+      });
+      box.replaceChildren(box.options[0], ...entries);
+      box.value = chosen[name];
+      box.hidden = counts.size < 2 && name !== "outcome" && !chosen[name];
     }
   }
 
   function only(name, value) {
     clear();
-    const box = find(`select[data-filter="${name}"]`, table);
     chosen[name] = value;
-    box.value = value;
-    box.hidden = false;
+    options();
     select();
     table.scrollIntoView({ behavior: "smooth" });
     find('input[type="search"]', table).focus({ preventScroll: true });
@@ -195,9 +200,11 @@
     for (const box of all("select[data-filter]", table)) chosen[box.dataset.filter] = box.value = "";
   }
 
-  function startTable() {
-    const head = find("thead tr", table), scroller = find(".rows", table), body = find("tbody", table);
-    for (const column of columns) {
+  function headTable() {
+    const head = find("thead tr", table);
+    columns = columnsOf();
+    order = null;
+    head.replaceChildren(...columns.map((column) => {
       const cell = made("th", null, column.number ? "number" : ""), button = made("button", column.title);
       button.type = "button";
       cell.scope = "col";
@@ -210,14 +217,27 @@
         select();
       });
       cell.append(button);
-      head.append(cell);
-    }
+      return cell;
+    }));
+  }
+
+  function showTable(stay) {
+    table.hidden = !data.targets;
     find("table", table).setAttribute("aria-rowcount", vms.length + 1);
+    const left = Math.max(0, data.targets - vms.length), done = data.action === "stop" ? "stopped" : "started";
+    const over = data.to === null ? "wait for their turn or are" : "are";
+    find(".more", table).textContent = left ? `The other ${left} VMs ${over} simply ${done}; report.csv and report.json have them.` : "";
     options();
-    find(".plain", table).hidden = true;
-    for (const element of all("[hidden].bar, [hidden].rows", table)) element.hidden = false;
+    select(stay);
+  }
+
+  function startTable() {
+    const scroller = find(".rows", table), body = find("tbody", table);
     find('input[type="search"]', table).addEventListener("input", (event) => { wanted = event.target.value; select(); });
     find(".clear", table).addEventListener("click", () => { clear(); select(); });
+    for (const box of all("select[data-filter]", table)) {
+      box.addEventListener("change", () => { chosen[box.dataset.filter] = box.value; select(); });
+    }
     let waiting = false;
     scroller.addEventListener("scroll", () => {
       if (!waiting) requestAnimationFrame(() => { waiting = false; paintRows(); });
@@ -235,12 +255,10 @@
       else return;
       event.preventDefault();
     });
-    for (const button of all(".show")) {
-      const [name, value] = Object.entries(button.dataset)[0];
-      button.title = "Show these VMs";
-      button.addEventListener("click", () => only(name, value));
-    }
-    select();
+    find("#top").addEventListener("click", (event) => {
+      const button = event.target.closest(".show");
+      if (button) only(...Object.entries(button.dataset)[0]);
+    });
   }
 
   // ---- one VM ----------------------------------------------------------------------------------------------------
@@ -252,13 +270,15 @@
     close.type = "button";
     close.addEventListener("click", () => dialog.close());
     title.id = "vm-name";
-    lead.append(tagged(vm.outcome), ` ${data.outcomes[vm.outcome]?.text ?? "Nothing is claimed about it."}`);
+    const flight = "It has had its turn, and has no outcome yet.", none = "Nothing is claimed about it.";
+    const text = vm.outcome === FLYING ? flight : data.outcomes[vm.outcome]?.text ?? none;
+    lead.append(tagged(vm.outcome), ` ${text}`);
     const facts = [
       ["UUID", vm.uuid], ["Reason", vm.reason], ["Host", vm.host], ["Wave", vm.wave], ["Kind", vm.type], ["HA", vm.ha],
       ["State", `${vm.before ?? "not read"} \u2192 ${vm.state ?? "not read"}`],
       ["From", moment(vm.from, true)], ["To", moment(vm.to, true)], ["Took", secondsText(vm.seconds)],
       ["Evidence", vm.evidence && [vm.evidence, measured(vm)].filter(Boolean).join(" ")],
-      ["Read again", vm.verified === null ? "not after the run" : moment(vm.verified, true)],
+      ["Read again", vm.verified === null ? data.to !== null && "not after the run" : moment(vm.verified, true)],
       ["Late", vm.late && "it changed only after the run had given up on it"],
       ["Check", vm.check && "look at it once it runs again: its power was or may have been cut"],
     ];
@@ -269,7 +289,7 @@
       if (vm.cause) chain.append(made("code", vm.cause));
       dialog.append(made("h3", "Error"), chain, made("p", vm.error));
     }
-    dialog.append(made("h3", vm.attempts.length ? "Steps" : "Nothing was sent to it"));
+    dialog.append(made("h3", vm.attempts.length ? "Steps" : vm.outcome === FLYING ? "Under way" : "Nothing was sent to it"));
     if (vm.left_out) dialog.append(made("p", `${vm.left_out} earlier ones are in report.json.`, "more"));
     if (vm.attempts.length) dialog.append(steps(vm));
     dialog.showModal();
@@ -317,7 +337,7 @@
     hosts = names.map((name) => {
       const spans = (byHost.get(name) ?? []).sort((one, other) => one.from - other.from), ends = [];
       const laid = spans.map((vm) => {
-        const until = Math.max(vm.to ?? data.to ?? vm.from, vm.from);
+        const until = Math.max(vm.to ?? data.to ?? data.now ?? vm.from, vm.from);
         let lane = ends.findIndex((end) => end <= vm.from);
         if (lane < 0) lane = ends.push(0) - 1;
         ends[lane] = until;
@@ -328,7 +348,7 @@
       height += Math.max(lanes * LANE, 12) + GAP;
       return host;
     });
-    const moments = [0, data.to];
+    const moments = [0, data.to, data.now ?? null];
     for (const host of hosts) {
       for (const span of host.laid) moments.push(span.from, span.to);
       if (host.other) moments.push(host.other.from, host.other.to);
@@ -493,24 +513,28 @@
     draw();
   }
 
-  function startTimeline() {
+  function showTimeline() {
     layOut();
+    timeline.hidden = !hosts.length;
     if (!hosts.length) return;
-    timeline.hidden = false;
     find("h2 small", timeline).textContent = `${hosts.length} host${hosts.length === 1 ? "" : "s"} by time (UTC), coloured by outcome`;
     colors();
-    const seen = new Set([...vms.filter((vm) => vm.from !== null).map((vm) => vm.outcome)]);
+    const seen = new Set(vms.filter((vm) => vm.from !== null).map((vm) => vm.outcome));
     for (const part of data.rest) for (const word of Object.keys(part.outcomes)) seen.add(word);
-    for (const word of [...Object.keys(data.outcomes), null].filter((one) => seen.has(one))) {
+    find(".legend", timeline).replaceChildren(...[...Object.keys(data.outcomes), FLYING, NONE].filter((one) => seen.has(one)).map((word) => {
       const entry = made("span"), swatch = made("i");
       swatch.style.background = `var(--o-${COLORS[word] ?? "none"})`;
       entry.append(swatch, spoken(word));
-      find(".legend", timeline).append(entry);
-    }
+      return entry;
+    }));
     chart.style.height = `${Math.min(height + 2, 520)}px`;
+    draw();
+  }
+
+  function startTimeline() {
     let waiting = false;
     const soon = () => {
-      if (!waiting) requestAnimationFrame(() => { waiting = false; draw(); });
+      if (!waiting) requestAnimationFrame(() => { waiting = false; if (hosts.length) draw(); });
       waiting = true;
     };
     chart.addEventListener("scroll", soon);
@@ -533,32 +557,81 @@
     for (const button of all("[data-zoom]", timeline)) {
       button.addEventListener("click", () => zoomTo({ in: zoom * 1.5, out: zoom / 1.5, all: 1 }[button.dataset.zoom]));
     }
-    draw();
   }
 
   // ---- the checklist, and paper ----------------------------------------------------------------------------------
 
-  function startChecklist() {
-    const list = find("ul.check");
-    for (const vm of list ? vms.filter((one) => one.check) : []) {
+  function showChecklist() {
+    const section = find("#check"), list = find("ul.check"), ticked = new Set(all("input:checked", list).map((box) => box.value));
+    const marked = vms.filter((vm) => vm.check);
+    section.hidden = !marked.length;
+    find("h2 span", section).textContent = data.action === "stop" ? "Check after start" : "Check now that they run";
+    const count = marked.length === 1 ? "1 VM" : `${marked.length} VMs`;
+    find("h2 small", section).textContent = `${count} whose power was or may have been cut`;
+    list.replaceChildren(...marked.map((vm) => {
       const item = made("li"), label = made("label"), box = made("input");
       box.type = "checkbox";
+      box.value = vm.uuid;
+      box.checked = ticked.has(vm.uuid);
       label.append(box, shownName(vm), made("small", `${vm.host}, ${spoken(vm.outcome)}`));
       item.append(label);
-      list.append(item);
-    }
+      return item;
+    }));
   }
 
-  if (table) startTable();
+  // ---- from outside ----------------------------------------------------------------------------------------------
+
+  function begin(whole) { // everything, anew
+    data = whole;
+    begun = Date.parse(data.start);
+    numbered = new Set(data.numbered);
+    byUuid = new Map();
+    for (const row of data.rows) taken(row);
+    arranged();
+    headTable();
+    show(false);
+  }
+
+  function update(change) { // what has changed since: rows, the words they number, who is in flight, the run itself
+    data.words.push(...change.words);
+    Object.assign(data, change.about, { now: change.now });
+    for (const vm of byUuid.values()) {
+      if (vm.outcome !== FLYING) continue;
+      vm.outcome = NONE;
+      if (vm.passing) byUuid.delete(vm.uuid); // one of many that has no row of its own
+    }
+    for (const row of change.rows) taken(row);
+    for (const [uuid, name, host, wave, from] of change.flying) {
+      let vm = byUuid.get(uuid);
+      if (!vm) {
+        vm = taken([uuid]);
+        vm.passing = true;
+      }
+      if (vm.outcome === NONE) Object.assign(vm, { outcome: FLYING, name, host, wave, from, text: undefined });
+    }
+    arranged();
+    show(true);
+  }
+
+  function show(stay) {
+    for (const words of all(".plain")) words.hidden = true;
+    showTable(stay);
+    showTimeline();
+    showChecklist();
+  }
+
+  startTable();
   startTimeline();
-  startChecklist();
   addEventListener("beforeprint", () => {
     for (const folded of all("details")) folded.open = true;
-    if (table) paintRows(true);
+    if (data) paintRows(true);
     if (hosts.length) { chart.style.height = `${Math.min(height + 2, 4000)}px`; draw(true); }
   });
   addEventListener("afterprint", () => {
-    if (table) paintRows();
+    if (data) paintRows();
     if (hosts.length) { chart.style.height = `${Math.min(height + 2, 520)}px`; draw(); }
   });
+  return { begin, update };
 })();
+
+if (document.getElementById("data")) page.begin(JSON.parse(document.getElementById("data").textContent));

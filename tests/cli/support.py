@@ -132,6 +132,11 @@ class Running:
         self._out, self._err = out, err
 
     @property
+    def out(self) -> str:
+        """What stdout holds so far."""
+        return self._out.read_text("utf-8")
+
+    @property
     def err(self) -> str:
         """What stderr holds so far."""
         return self._err.read_text("utf-8")
@@ -144,7 +149,7 @@ class Running:
             self.process.kill()
             self.process.wait()
             raise
-        done = Done(code, self._out.read_text("utf-8"), self.err)
+        done = Done(code, self.out, self.err)
         clean(done.said)
         return done
 

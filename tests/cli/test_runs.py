@@ -34,9 +34,9 @@ def test_a_good_run_is_zero(cli: Cli, node: Node) -> None:
 
 
 def test_metrics_are_kept_in_a_file(cli: Cli, node: Node) -> None:
-    """`--metrics` leaves the run's last counts, beside nothing else; a folder that is not there refuses before the run."""
+    """`--metrics-file` leaves the run's last counts, beside nothing else; one in no folder refuses before the run."""
     (cli.folder / "metrics").mkdir()
-    done = cli("run", cli.plan(), "--yes", "--quiet", "--metrics", "metrics/run.prom")
+    done = cli("run", cli.plan(), "--yes", "--quiet", "--metrics-file", "metrics/run.prom")
     assert done.code == 0, done
     [path] = (cli.folder / "metrics").iterdir()
     text = path.read_text("utf-8")
@@ -45,7 +45,7 @@ def test_metrics_are_kept_in_a_file(cli: Cli, node: Node) -> None:
         assert f"orchestrator_{line}\n" in text
     assert f'orchestrator_run_limit_requests_per_second{{run="{run_id}"}} 500\n' in text
     stops = node.stops
-    refused(cli("run", cli.plan(), "--yes", "--metrics", "nowhere/run.prom"), 2, "nowhere/run.prom", "folder")
+    refused(cli("run", cli.plan(), "--yes", "--metrics-file", "nowhere/run.prom"), 2, "nowhere/run.prom", "folder")
     assert node.stops == stops
 
 

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import app
 from orchestrator.engine.run import Run
 from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.model.event import Event, Listener
+from orchestrator.model.event import EVENTS, Event, Listener
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import ReportDocument, VmRecord
 from orchestrator.plan.load import plan_from_text
@@ -29,6 +29,11 @@ def settings_for(node: SimulatedNode, **credential: Any) -> ConnectionSettings:
     """Settings for that node; as admin by password unless told otherwise."""
     who = credential or {"account_name": "admin", "account_password": "password"}
     return ConnectionSettings(endpoint=node.endpoint, **who)
+
+
+def is_listed(event: Event) -> None:
+    """No event has a name or a field that the reference lacks."""
+    assert set(event.data) <= set(EVENTS[event.kind].fields), event
 
 
 def peak(stops: Sequence[StopJob]) -> int:
@@ -80,7 +85,7 @@ class Trial:
     async def go(self) -> "Trial":
         """The run, from login to report."""
         text = self.plan_text()
-        listeners: list[Listener] = [self.on_event] if self.on_event is not None else []
+        listeners: list[Listener] = [is_listed, *([self.on_event] if self.on_event is not None else [])]
         async with self.node:
             if self.before is not None:
                 await self.before(self)

@@ -12,6 +12,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from orchestrator.model.report import RunReport
 from orchestrator.reports import RENDERERS
+from tests.cli.conftest import cli, node
+
+__all__ = ["cli", "node"]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NEEDED = "ORCHESTRATOR_NEEDS_CHROMIUM"

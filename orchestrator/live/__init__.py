@@ -1,0 +1,1 @@
+"""A run's page while it goes on: what it says (feed), and who may read it (server)."""

@@ -1,0 +1,157 @@
+"""What the page of a run that goes on is told: the whole of it once, and then what has changed."""
+
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from orchestrator.journal.interface import Journal
+from orchestrator.model.event import Event
+from orchestrator.model.moment import rfc3339
+from orchestrator.model.report import RunReport
+from orchestrator.model.safe import clip
+from orchestrator.observe.picture import Picture
+from orchestrator.observe.words import clock, counts, slow_line
+from orchestrator.reports.html import title_of, top
+from orchestrator.reports.html_data import NAME_COLUMNS, PageData, to_json
+from orchestrator.reports.wording import needs_attention
+
+_AT_ONCE = 200
+"""VMs that are read before the run has its turn again."""
+_LEAST_SECONDS, _REST = 1.0, 20.0
+"""Between two messages to one reader at least, and as a multiple of what the last took to make: a run comes first."""
+_SLOW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One server-sent event. `kind`: `wait`, `begin`, `update`, `end`; `text` is JSON on one line."""
+
+    kind: str
+    text: str
+
+
+@dataclass(eq=False, slots=True)
+class _Reader:
+    changed: set[str] = field(default_factory=set)
+
+
+class _Shown:
+    """Hosts by the names that events have told."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+
+    def shown(self, uuid: str | None) -> str:
+        return self._picture.host_name(uuid)
+
+
+class Feed:
+    """A listener of one run. Each of its readers is sent what it has not seen, at its own pace."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.picture = Picture()
+        self._journal = journal
+        self._readers = set[_Reader]()
+        self._begun, self._over = anyio.Event(), anyio.Event()
+        self._run_id = ""
+
+    def follow(self, run_id: str) -> None:
+        """The run that there is now."""
+        self._run_id = run_id
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        self.picture(event)
+        if event.kind in {"run.started", "run.resumed"}:
+            self._begun.set()
+        elif event.kind == "run.finished":
+            self._over.set()
+        for reader in self._readers:
+            if event.vm_uuid is not None and event.kind == "vm.outcome":
+                reader.changed.add(event.vm_uuid)
+
+    async def messages(self) -> AsyncGenerator[Message, None]:
+        """For one reader, to the run's end."""
+        with self._reading() as reader:
+            if not self._begun.is_set():
+                yield Message("wait", "{}")
+                await self._begun.wait()
+            data = None
+            while not self.picture.finished:
+                began = time.monotonic()
+                if data is None:
+                    data = PageData(self._report(), _Shown(self.picture))
+                    yield Message("begin", await self._whole(data, live=True))
+                else:
+                    yield Message("update", await self._change(data, reader))
+                with anyio.move_on_after(max(_LEAST_SECONDS, _REST * (time.monotonic() - began))):
+                    await self._over.wait()
+            yield Message("end", await self._whole(PageData(self._report()), live=False))
+
+    @contextmanager
+    def _reading(self) -> Iterator[_Reader]:
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            yield reader
+        finally:
+            self._readers.discard(reader)
+
+    def _report(self) -> RunReport:
+        return self._journal.report(self._run_id)
+
+    async def _whole(self, data: PageData, *, live: bool) -> str:
+        """Everything. Of many VMs those that wait are counted, and come when they have an outcome that is not simple."""
+        report, parts = data.report, list[str]()
+        for number, piece in enumerate(data.pieces(waiting=not live or data.whole), 1):
+            parts.append(piece.replace("\n", ""))
+            if number % _AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
+        return f'{{{self._around(report)},"data":{"".join(parts)}}}'
+
+    async def _change(self, data: PageData, reader: _Reader) -> str:
+        changed, reader.changed = sorted(reader.changed), set()
+        rows = list[str]()
+        for start in range(0, len(changed), _AT_ONCE):
+            found = self._journal.vms(self._run_id, changed[start : start + _AT_ONCE])
+            rows += [data.row(vm) for vm in found if data.whole or needs_attention(vm)]
+            await anyio.lowlevel.checkpoint()
+        report, now = self._report(), data.since(rfc3339(time.time()))
+        flights = self.picture.flights.values()
+        about = {key: value for key, value in data.about(report).items() if key in {"waves", "window", "to"}}
+        flying = [[vm.uuid, *map(_short, (vm.name, vm.host, vm.wave)), data.since(rfc3339(vm.since))] for vm in flights]
+        return (
+            f'{{{self._around(report)},"rows":[{",".join(rows)}],"words":{data.new_words()},'
+            f'"about":{to_json(about)},"flying":{to_json(flying)},"now":{to_json(now)}}}'
+        )
+
+    def _around(self, report: RunReport) -> str:
+        """What stands above the timeline, and what happens now."""
+        return f'"title":{to_json(title_of(report))},"top":{to_json("".join(top(report)))},"lines":{to_json(self._lines())}'
+
+    def _lines(self) -> list[str]:
+        picture, now = self.picture, time.time()
+        if picture.finished:
+            return []
+        lines = [counts(picture)]
+        if picture.halted is not None:
+            lines.append(f"nothing more is sent ({picture.halted}); what is in flight is watched to its end")
+        elif picture.away:
+            lines.append("the node is away: nothing is sent until it is back")
+        elif picture.verifying:
+            lines.append("verifying: every VM is read again")
+        elif picture.outlook is not None:
+            outlook = picture.outlook
+            lines.append(f"over at {clock(outlook.likely)} ({clock(outlook.low)} to {clock(outlook.high)})")
+        slow = picture.slow(now)
+        lines += [f"slow or never? {slow_line(flight, now)}" for flight in slow[:_SLOW]]
+        if len(slow) > _SLOW:
+            lines.append(f"slow or never? and {len(slow) - _SLOW} more")
+        return lines
+
+
+def _short(word: str | None) -> str:
+    return clip(word or "", NAME_COLUMNS)
