@@ -50,7 +50,6 @@ from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
-from orchestrator.plan.model import ReportOptions
 from orchestrator.reports import RENDERERS
 from orchestrator.settings import ConnectionSettings, normal_endpoint
 
@@ -444,9 +443,9 @@ def first_of(journal: Journal, run: RunRecord) -> RunRecord:
     return run
 
 
-def report_options(journal: Journal, run_id: str) -> ReportOptions:
-    """Where the reports of a run go, and which."""
-    return kept_plan(journal.plan_file(run_id)).plan.report
+def plan_of(journal: Journal, run_id: str) -> PlanFile:
+    """The plan of a run, as it was when the run began. Raises JournalError."""
+    return kept_plan(journal.plan_file(run_id))
 
 
 def _guard_endpoint(plan_file: PlanFile, settings: ConnectionSettings) -> None:
@@ -499,9 +498,9 @@ __all__ = [
     "find_run",
     "journal_path",
     "open_journal",
+    "plan_of",
     "preview",
     "private_file",
-    "report_options",
     "restore",
     "resume",
     "retry",

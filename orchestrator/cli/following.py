@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from orchestrator import app
-from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.conduct import MANY, Conductor, ask_yes, conduct_options
 from orchestrator.cli.journals import reading
+from orchestrator.cli.onlookers import Job, Started
 from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks, window_end_option
 from orchestrator.cli.running import confirm_run
 from orchestrator.engine.again import is_unfinished

@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from orchestrator import app
-from orchestrator.cli.conduct import MANY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.conduct import MANY, Conductor, ask_yes, conduct_options
 from orchestrator.cli.following import reach
 from orchestrator.cli.journals import reading
+from orchestrator.cli.onlookers import Job, Started
 from orchestrator.cli.options import connection_options, journal_option, who_asks
 from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.undo import Undo

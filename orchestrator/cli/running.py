@@ -11,8 +11,9 @@ import click
 from pydantic import ValidationError
 
 from orchestrator import app
-from orchestrator.cli.conduct import LEFT_EARLY, MANY, Conductor, Job, Started, ask_yes, conduct_options
+from orchestrator.cli.conduct import LEFT_EARLY, MANY, Conductor, ask_yes, conduct_options
 from orchestrator.cli.journals import reading_if_any
+from orchestrator.cli.onlookers import Job, Started
 from orchestrator.cli.options import connection_options, journal_option, settings_from, who_asks
 from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import complain, interactive
@@ -65,6 +66,7 @@ def run(
         earlier = _read_preview(preview_file) if preview_file is not None else None
         for warning in plan_file.warnings:
             conductor.say("warning", str(warning))
+        conductor.onlookers.check(plan_file)
 
         async def job(journal: Journal, started: Started) -> RunReport:
             return await app.run(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.plan import rules
 from orchestrator.plan.check_waves import WrongKeys, check_waves
 from orchestrator.plan.explain import dotted, explain, found, section_at
-from orchestrator.plan.model import Guard, Plan, ReportOptions, Selection, StopOptions, WaveLimits, Window
+from orchestrator.plan.model import Guard, Notify, Plan, ReportOptions, Selection, StopOptions, WaveLimits, Window
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar, located
 
 _PLACED = {"placed": True}
@@ -130,7 +130,7 @@ def _breaches(
         for key, entry in written.items()
         if key not in wrong and key in model.model_fields and section_at((*section, key)) is None
     }
-    if model is Selection and wrong:
+    if model in {Selection, Notify} and wrong:
         return
     for breach in _broken(model, sound):
         if wrong.isdisjoint(breach.keys):
@@ -144,7 +144,7 @@ def _breaches(
 
 def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Breach]:
     """The broken rules of one section by itself; those of a wave's `stop` depend on the plan's."""
-    if not issubclass(model, StopOptions | Guard | ReportOptions | Selection | WaveLimits | Window):
+    if not issubclass(model, StopOptions | Guard | Notify | ReportOptions | Selection | WaveLimits | Window):
         return
     if any(field.is_required() and key not in sound for key, field in model.model_fields.items()):
         return
@@ -157,6 +157,8 @@ def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Bre
             yield from rules.window_breaches(window)
         case Guard() as guard:
             yield from rules.guard_breaches(guard)
+        case Notify() as notify:
+            yield from rules.notify_breaches(notify)
         case ReportOptions() as report:
             yield from rules.report_breaches(report)
         case Selection() as selection:

@@ -11,6 +11,7 @@ from orchestrator.plan.model import (
     Budget,
     Guard,
     Limits,
+    Notify,
     Plan,
     ReportOptions,
     Selection,
@@ -37,6 +38,7 @@ SECTIONS: dict[Path, type[BaseModel]] = {
     ("report",): ReportOptions,
     ("budget",): Budget,
     ("window",): Window,
+    ("notify", 0): Notify,
     ("waves", 0): Wave,
     ("waves", 0, "stop"): WaveStop,
     ("waves", 0, "limits"): WaveLimits,
@@ -134,6 +136,12 @@ def _first_item(path: Path) -> str:
     match path[-1]:
         case "waves":
             return "a wave like `{name: app}`"
+        case "notify":
+            return "an entry like `{url_env: CHAT_URL}`"
+        case "on":
+            return "an occasion like `finished`"
+        case "command":
+            return "a program like `/usr/local/bin/page`"
         case "ramp":
             return "a step like `1` or `5%`"
         case int():

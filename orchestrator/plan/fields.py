@@ -71,6 +71,16 @@ def _without_controls(value: str, allowed: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        # The value is not shown: it may be the secret itself, written where its name belongs.
+        raise ValueError(
+            "found something else than the name of an environment variable, like `CHAT_URL`; what it holds stays out of the "
+            "plan, for the plan is journalled"
+        )
+    return value
+
+
 def _condition(value: str) -> str:
     parse_condition(value)
     return value
@@ -186,6 +196,9 @@ Moment = Annotated[
 ]
 Rate = Annotated[float, Field(ge=0.1, le=100_000)]
 Line = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
+Variable = Annotated[
+    str, AfterValidator(_variable), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+]
 Prose = Annotated[str, AfterValidator(_prose)]
 Tag = Annotated[str, AfterValidator(_line), WithJsonSchema({"type": "string", "minLength": 1})]
 SystemTag = Annotated[Tag, AfterValidator(_system_tag), WithJsonSchema({"type": "string", "minLength": 1})]

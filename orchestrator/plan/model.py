@@ -17,6 +17,8 @@ from orchestrator.plan.sections import (
     FallbackReason,
     Guard,
     Limits,
+    Notify,
+    Occasion,
     ReportFormat,
     ReportOptions,
     Selection,
@@ -40,6 +42,8 @@ __all__ = [
     "FallbackReason",
     "Guard",
     "Limits",
+    "Notify",
+    "Occasion",
     "Plan",
     "Quantity",
     "ReportFormat",
@@ -87,6 +91,8 @@ class Plan(Section):
     """When everything that was stopped is read again."""
     report: ReportOptions = ReportOptions()
     """Which reports are written, and where."""
+    notify: tuple[Notify, ...] = Field(default=(), min_length=1)
+    """Who is told while it runs; absent is nobody."""
 
     def stop_of(self, wave: Wave | None) -> StopOptions:
         """How the VMs of a wave are stopped. None is the one wave of a plan without waves."""

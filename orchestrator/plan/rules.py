@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.plan.durations import format_duration
 
 if TYPE_CHECKING:
-    from orchestrator.plan.sections import Guard, ReportOptions, Selection, WaveLimits, WaveStop, Window
+    from orchestrator.plan.sections import Guard, Notify, ReportOptions, Selection, WaveLimits, WaveStop, Window
 
 GRACE_OVER_POWER_CUT = 1.25
 """How much longer than the node's own power cut we must wait at least: less would give up on every slow guest."""
@@ -94,6 +94,21 @@ def report_breaches(report: "ReportOptions") -> Iterator[Breach]:
     """What is wrong in `report`."""
     if len(set(report.formats)) < len(report.formats):
         yield Breach(("formats",), "a format is written twice; write each once")
+
+
+def notify_breaches(notify: "Notify") -> Iterator[Breach]:
+    """Exactly one way to be told, and a token only where it is sent."""
+    ways = tuple(key for key in ("url_env", "url_file", "command") if getattr(notify, key) is not None)
+    if len(ways) != 1:
+        found = "found " + " and ".join(f"`{way}`" for way in ways) if ways else "nobody is told"
+        yield Breach(ways[1:], f"{found}; write one of `url_env`, `url_file` and `command`")
+    tokens = tuple(key for key in ("token_env", "token_file") if getattr(notify, key) is not None)
+    if len(tokens) > 1:
+        yield Breach(tokens[1:], "found two tokens; write one of `token_env` and `token_file`")
+    elif tokens and notify.command is not None:
+        yield Breach(tokens, "a token is sent to a webhook, and this is a command; leave it out")
+    if len(set(notify.on)) < len(notify.on):
+        yield Breach(("on",), "an entry is written twice; write each once")
 
 
 def selection_breaches(selection: "Selection") -> Iterator[Breach]:

@@ -24,6 +24,7 @@ from orchestrator.plan.fields import (
     Tag,
     Tally,
     Uuid,
+    Variable,
 )
 
 StopType = Literal["grace", "cold"]
@@ -32,6 +33,9 @@ FallbackReason = Literal["timeout", "error"]
 Appliances = Literal["skip", "include"]
 AtEnd = Literal["finish", "cold", "abandon"]
 ReportFormat = Literal["json", "html", "markdown", "csv", "junit"]
+
+Occasion = Literal["started", "wave_ended", "budget_crossed", "past_window", "finished"]
+OCCASIONS: tuple[Occasion, ...] = ("started", "wave_ended", "budget_crossed", "past_window", "finished")
 
 BREACH = "plan_rule"
 """The type of the pydantic error that a broken rule raises."""
@@ -225,4 +229,27 @@ class ReportOptions(Section):
     @model_validator(mode="after")
     def _holds(self, info: ValidationInfo) -> Self:
         refuse(rules.report_breaches(self), info)
+        return self
+
+
+class Notify(Section):
+    """Who is told, and of what. What is secret stands elsewhere: the plan is journalled."""
+
+    on: tuple[Occasion, ...] = Field(default=OCCASIONS, min_length=1)
+    """What is told: all of it unless written."""
+    url_env: Variable | None = None
+    """The environment variable that holds a webhook's address: it is sent {"text": ...}, as Slack takes it."""
+    url_file: Line | None = None
+    """The file, relative to the plan, that holds a webhook's address."""
+    token_env: Variable | None = None
+    """The environment variable that holds a token for the webhook, sent as Authorization: Bearer; absent (None) is none."""
+    token_file: Line | None = None
+    """The file, relative to the plan, that holds such a token; absent (None) is none."""
+    command: tuple[Line, ...] | None = Field(default=None, min_length=1)
+    """A program and its arguments, run without a shell, with the event as JSON on its standard input; only with
+    --allow-commands, for at most 10 s."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.notify_breaches(self), info)
         return self

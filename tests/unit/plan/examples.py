@@ -115,6 +115,14 @@ window:
   end: 2026-11-29T02:00:00+08:00
   at_end: finish
   reserve: 15m
+notify:
+  - url_env: CHAT_URL
+    token_file: chat.token
+  - on: [budget_crossed, finished]
+    url_file: chat.url
+    token_env: CHAT_TOKEN
+  - on: [past_window]
+    command: [/usr/local/bin/page, --night]
 """
 
 GOOD = {"small": SMALL, "full": FULL, "cold": COLD, "anchored": ANCHORED}

@@ -75,6 +75,18 @@ from tests.unit.plan.examples import SMALL, UUID, assert_told, load, problems
         ("report: {formats: [pdf]}", 20, "`json`, `html`"),
         ("report: {formats: [json, json]}", 10, "written twice"),
         ("report: {directory: ''}", 21, "empty text"),
+        ("notify: [{on: [finished]}]", 10, "nobody is told"),
+        ("notify: [{url_env: A, command: [b]}]", 23, "found `url_env` and `command`"),
+        ("notify: [{url_env: A, url_file: b}]", 23, "write one of"),
+        ("notify: [{command: [a], token_env: B}]", 25, "sent to a webhook"),
+        ("notify: [{url_env: A, token_env: B, token_file: c}]", 37, "two tokens"),
+        ("notify: [{url_env: A, on: [finished, finished]}]", 23, "written twice"),
+        ("notify: [{url_env: A, on: [finish]}]", 28, "did you mean `finished`?"),
+        ("notify: [{url_env: A, on: []}]", 27, "empty list"),
+        ("notify: [{url: A}]", 11, "did you mean `url_env`?"),
+        ("notify: [{command: page}]", 20, "a list is expected"),
+        ("notify: [{command: []}]", 20, "empty list"),
+        ("notify: []", 9, "empty list"),
         ("reference: 20417", 12, 'quote it: "20417"'),
         ('description: "\\x07"', 14, "control character"),
         ("name: again", 1, "already in line 2"),
@@ -91,6 +103,14 @@ def test_one_problem(line: str, column: int, piece: str) -> None:
     told = problems(SMALL + line + "\n")
     assert [told[0].line, told[0].column, piece in told[0].message] == [5, column, True], [str(one) for one in told]
     assert all(problem.line == 5 for problem in told)
+
+
+def test_an_address_where_its_name_belongs_is_not_repeated() -> None:
+    """A webhook's address is a secret: written into the plan it is refused, and the message does not show it."""
+    (told,) = problems(SMALL + "notify: [{url_env: 'https://hooks.example/T0/canary'}]\n")
+    assert (told.line, told.column) == (5, 20)
+    assert "the name of an environment variable" in told.message
+    assert "canary" not in str(told)
 
 
 @pytest.mark.parametrize(

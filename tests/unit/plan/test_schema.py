@@ -111,11 +111,12 @@ def test_written_defaults_are_the_defaults() -> None:
     """The examples that write everything use every key of the schema."""
     schema: Any = plan_schema()
     later = read(MAINTENANCE)
-    written = read(FULL) | {key: later[key] for key in ("waves", "budget", "window")}
+    written = read(FULL) | {key: later[key] for key in ("waves", "budget", "window", "notify")}
     written["stop"] |= read(COLD)["stop"]
     written["limits"] |= later["limits"]
     assert set(written) == set(schema["properties"])
     sections = {"stop": "StopOptions", "limits": "Limits", "guard": "Guard", "budget": "Budget", "window": "Window"}
     for section, name in sections.items():
         assert set(written[section]) == set(schema["$defs"][name]["properties"])
+    assert {key for one in written["notify"] for key in one} == set(schema["$defs"]["Notify"]["properties"])
     assert {key for wave in written["waves"] for key in wave} == set(schema["$defs"]["Wave"]["properties"])

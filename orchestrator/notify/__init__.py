@@ -1,0 +1,1 @@
+"""Who is told of a run: webhooks and commands. Nothing here harms a run."""
