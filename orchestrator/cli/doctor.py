@@ -22,7 +22,10 @@ _SKEW = timedelta(minutes=2).total_seconds()
 @click.command()
 @connection_options
 def doctor(*, endpoint: str | None, ca_file: str | None, insecure: bool) -> int:
-    """Check reachability, version, login, clock, time zone and permission; name the remedy of what fails."""
+    """Check reachability, version, login, clock, time zone and permission; name the remedy of what fails.
+
+    Example: orchestrator doctor --endpoint https://mn.example:8443/zstack
+    """
     settings = settings_from(endpoint, ca_file, insecure=insecure)
     return anyio.run(_watched, settings)
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator import app
+from orchestrator.cli.completing import runs
 from orchestrator.cli.conduct import MANY, Conductor, ask_yes, conduct_options
 from orchestrator.cli.journals import reading
 from orchestrator.cli.onlookers import Job, Started
@@ -22,7 +23,7 @@ from orchestrator.settings import ConnectionSettings
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=runs)
 @window_end_option
 @conduct_options
 @journal_option
@@ -67,7 +68,7 @@ def resume(
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=runs)
 @click.option("--strict", is_flag=True, help="Warnings about the plan refuse the run.")
 @window_end_option
 @conduct_options

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator import app
+from orchestrator.cli import completing
 from orchestrator.cli.journals import reading
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
@@ -17,7 +18,10 @@ from orchestrator.reports import RENDERERS
 @click.command()
 @journal_option
 def runs(*, journal: str | None) -> None:
-    """List the runs of the journal, the newest first."""
+    """List the runs of the journal, the newest first.
+
+    Example: orchestrator runs
+    """
     with reading(journal) as opened:
         for run in opened.runs():
             code = "-" if run.exit_code is None else run.exit_code
@@ -30,11 +34,14 @@ def runs(*, journal: str | None) -> None:
 
 
 @click.command()
-@click.argument("run")
-@click.argument("vm", required=False)
+@click.argument("run", shell_complete=completing.runs)
+@click.argument("vm", required=False, shell_complete=completing.vms)
 @journal_option
 def show(run: str, vm: str | None, *, journal: str | None) -> None:
-    """Show the state of RUN, or every step of one VM (UUID) with its times."""
+    """Show the state of RUN, or every step of one VM (UUID) with its times.
+
+    Example: orchestrator show last 0b54a1d0a1c34f5f9d1f5e0f7d6c2b11
+    """
     with reading(journal, run) as opened:
         record = app.find_run(opened, run)
         click.echo(f"run {record.id}", err=True)
@@ -60,7 +67,7 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=completing.runs)
 @click.option("--format", "form", required=True, type=click.Choice(["json", "html", "markdown", "csv", "junit", "text"]))
 @click.option(
     "-o",
@@ -70,7 +77,10 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
 )
 @journal_option
 def report(run: str, *, form: str, output: Path | None, journal: str | None) -> None:
-    """Render RUN again, finished or not, from the journal."""
+    """Render RUN again, finished or not, from the journal.
+
+    Example: orchestrator report last --format html -o report.html
+    """
     with reading(journal, run) as opened:
         record = app.find_run(opened, run)
         click.echo(f"run {record.id}", err=True)

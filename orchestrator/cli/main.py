@@ -22,6 +22,7 @@ _COMMANDS = {
     "retry": "orchestrator.cli.following",
     "restore": "orchestrator.cli.restoring",
     "steer": "orchestrator.cli.steering",
+    "completion": "orchestrator.cli.completing",
 }
 _SHORT = {
     "run": "Stop the VMs of a plan, verify, and report.",
@@ -37,6 +38,7 @@ _SHORT = {
     "retry": "A new run over what a run left failed or not reached.",
     "restore": "Start again what a run and its retries stopped.",
     "steer": "Give a word to a run in another terminal: pause, go, skip VM.",
+    "completion": "Print the script that completes all this in your shell.",
 }
 
 

@@ -13,7 +13,10 @@ from orchestrator.plan.load import load_plan
 @click.argument("plans", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PLAN...")
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 def validate(plans: tuple[Path, ...], *, strict: bool) -> int:
-    """Check PLANs offline: every error with file, line, column, what was found and what would be right."""
+    """Check PLANs offline: every error with file, line, column, what was found and what would be right.
+
+    Example: orchestrator validate plans/*.yaml
+    """
     wrong = False
     for path in plans:
         try:
@@ -35,7 +38,10 @@ def validate(plans: tuple[Path, ...], *, strict: bool) -> int:
 @click.command()
 @click.argument("what", type=click.Choice(["plan", "report"]))
 def schema(what: str) -> None:
-    """Print the JSON Schema of plan files, or of report.json."""
+    """Print the JSON Schema of plan files, or of report.json.
+
+    Example: orchestrator schema plan > plan.schema.json
+    """
     if what == "plan":
         from orchestrator.plan.schema import plan_schema  # noqa: PLC0415 - one of two
 

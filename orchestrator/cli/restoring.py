@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchestrator import app
+from orchestrator.cli.completing import runs
 from orchestrator.cli.conduct import MANY, Conductor, ask_yes, conduct_options
 from orchestrator.cli.following import reach
 from orchestrator.cli.journals import reading
@@ -25,7 +26,7 @@ _MOST_NAMED, _MOST_HOSTS = 20, 10
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=runs)
 @click.option("--include-late", is_flag=True, help="Also VMs that RUN left failed or unknown, and that are Stopped now.")
 @conduct_options
 @journal_option

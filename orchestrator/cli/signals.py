@@ -1,7 +1,10 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first ends all sending, the second leaves at once."""
 
+import asyncio
+import math
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -10,7 +13,30 @@ import anyio.abc
 
 from orchestrator.engine.run import Run
 
+_BY_HANDLER = os.name == "nt"
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def received(*numbers: signal.Signals) -> Iterator[AsyncIterable[int]]:
+    """These signals, as they come, while a body runs; also where the loop itself cannot be told of them (Windows)."""
+    if not _BY_HANDLER:
+        with anyio.open_signal_receiver(*numbers) as signals:
+            yield signals
+        return
+    loop = asyncio.get_running_loop()
+    send, receive = anyio.create_memory_object_stream[int](math.inf)
+
+    def handle(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(send.send_nowait, number)
+
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        with send, receive:
+            yield receive
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -72,7 +98,7 @@ class Signals:
             self._run.leave()
 
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        with anyio.open_signal_receiver(*_ENDINGS) as signals:
+        with received(*_ENDINGS) as signals:
             task_status.started()
             async for _ in signals:
                 self._take_one()

@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import click
 
+from orchestrator.cli.signals import received
 from orchestrator.errors import UsageError
 from orchestrator.simulator import Scenario, ScenarioError, SimulatedNode, load_scenario
 
@@ -24,7 +25,10 @@ from orchestrator.simulator import Scenario, ScenarioError, SimulatedNode, load_
 @click.option("--time-scale", type=click.FloatRange(min=0.01, max=10000), default=1.0, show_default=True,
               help="Simulated seconds a real second; plans set stop.power_cut_after to 60 s divided by it.")  # fmt: skip
 def simulate(*, port: int, hosts: int, vms: int, seed: int, scenario: Path | None, time_scale: float) -> int:
-    """Serve a simulated management node on loopback until Ctrl-C (account admin, password `password`)."""
+    """Serve a simulated management node on loopback until Ctrl-C (account admin, password `password`).
+
+    Example: orchestrator simulate --port 8080 --time-scale 20
+    """
     try:
         fleet = load_scenario(scenario) if scenario is not None else Scenario.fleet(hosts=hosts, vms=vms, seed=seed)
     except ScenarioError as error:
@@ -39,7 +43,7 @@ async def _serve(fleet: Scenario, port: int, time_scale: float) -> int:
             click.echo(
                 f"simulated node at {node.endpoint}: {len(node.vms)} VMs on {len(node.hosts)} hosts, time x{time_scale:g}"
             )
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            with received(signal.SIGINT, signal.SIGTERM) as signals:
                 async for _ in signals:
                     break
     except OSError as error:

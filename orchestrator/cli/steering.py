@@ -4,6 +4,7 @@ import anyio
 import click
 
 from orchestrator import app
+from orchestrator.cli.completing import runs, vms
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import RefusedError, UsageError
@@ -16,9 +17,9 @@ _WAIT_SECONDS = 10.0
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=runs)
 @click.argument("word", type=click.Choice(["pause", "go", "skip"]))
-@click.argument("vm", required=False)
+@click.argument("vm", required=False, shell_complete=vms)
 @journal_option
 def steer(run: str, word: str, vm: str | None, *, journal: str | None) -> int:
     """Give a word to RUN, at which another process works: who and when are journalled.
