@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
@@ -33,6 +34,7 @@ def at(seconds: float) -> str:
     return (START + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@cache
 def fleet(count: int, *, hosts: int | None = None, seed: int = 1) -> RunReport:
     """A run of `count` VMs in two waves, five at a time on each host, with every kind of outcome among them."""
     chance = random.Random(seed)

@@ -221,8 +221,8 @@ def test_the_timeline_scrolls_and_zooms(show: Show) -> None:
 
 def test_ten_thousand_rows_are_there_at_once(show: Show) -> None:
     """First paint within two seconds (the best of three: the machine has other work), and every row can be reached."""
-    painted = []
-    for _ in range(3):
+    painted = [10_000.0]
+    while min(painted) >= 2000 and len(painted) < 4:
         shown = show(fleet(10_000))
         shown.page.screenshot()
         paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
