@@ -164,18 +164,23 @@ class Conductor:
     async def _go(self, job: Job, nothing: str) -> int:
         journal = app.open_journal(self.journal)
         try:
-            report = None
+            report, code = None, 0
             async with Signals() as signals, self.onlookers.invited(journal):
                 report = await self.onlookers.accompany(job, journal, signals)
+                if report is not None:
+                    signals.rest()
+                    self._begun, self._over = report.run.id, report.run.status != "interrupted"
+                    with as_interrupts():
+                        code = self._tell(report, journal)
+                    if self._over:
+                        await self.onlookers.take_leave()
             if signals.early:
                 self.say("info", "interrupted before the first change: nothing was sent")
                 return LEFT_EARLY
             if report is None:
                 self.say("info", nothing)
                 return 0
-            self._begun, self._over = report.run.id, report.run.status != "interrupted"
-            with as_interrupts():
-                return self._tell(report, journal)
+            return code
         finally:
             with anyio.CancelScope(shield=True):
                 await journal.close()

@@ -36,8 +36,9 @@ def _one_by_one(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(termios.error, OSError):
-            termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        if _ours(descriptor):  # in the background the shell has it, as it likes it
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 async def listen(acts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
@@ -45,10 +46,15 @@ async def listen(acts: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
     if not usable() or not _ours(descriptor := sys.stdin.fileno()):
         return
     with contextlib.suppress(termios.error, OSError), _one_by_one(descriptor):
+        away = False
         while True:
             if not _ours(descriptor):
+                away = True
                 await anyio.sleep(_LOOK_SECONDS)
                 continue
+            if away:
+                tty.setcbreak(descriptor, termios.TCSANOW)
+                away = False
             with anyio.move_on_after(_LOOK_SECONDS):
                 await anyio.wait_readable(descriptor)
                 if not _ours(descriptor):

@@ -18,7 +18,7 @@ from orchestrator.cli.signals import Signals
 from orchestrator.cli.streams import Say, unbreakable
 from orchestrator.engine.run import Run
 from orchestrator.errors import JournalError, UsageError
-from orchestrator.journal.interface import Journal, JournalWriteError
+from orchestrator.journal.interface import Journal
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.report import RunReport
 from orchestrator.observe.logs import log_listener
@@ -28,12 +28,13 @@ from orchestrator.plan.load import PlanFile
 
 if TYPE_CHECKING:
     from orchestrator.live.feed import Feed
+    from orchestrator.live.server import Server
     from orchestrator.notify.notifier import Notifier
     from orchestrator.notify.targets import Target
     from orchestrator.observe.screen import Screen
 
 _TICK_SECONDS = 0.5
-_TELL_SECONDS = 20.0
+_LEAVE_SECONDS = 20.0
 """How long the end of a run waits for those who are still to be told of it."""
 
 Started = Callable[[Run], None]
@@ -74,9 +75,15 @@ class Onlookers:
         self._run_id: str | None = None
         self._metrics: Metrics | None = None
         self._feed: Feed | None = None
+        self._server: Server | None = None
         self._notifier: Notifier | None = None
         self._view: Progress | Screen | None = None
         self._left_out = set[str]()
+
+    def say(self, level: str, text: str) -> None:
+        """Tell a person one thing beside the events, also while the terminal has a picture on it."""
+        if self._view is None or not self._view.say(f"warning: {text}" if level == "warning" else text):
+            self._say(level, text)
 
     def check(self, plan_file: PlanFile) -> None:
         """Before anything is sent: can those be told whom the plan names? Raises UsageError."""
@@ -103,15 +110,22 @@ class Onlookers:
         if _draws():
             from orchestrator.observe.screen import Screen  # noqa: PLC0415 - of no use to anybody else
 
-            self._view = Screen(sys.stderr, run_id, color=self._color, keys=keys.usable())
+            self._view = Screen(sys.stderr, run_id, color=self._color, keys=keys.usable(), visible=_in_front)
         else:
             self._view = Progress(lambda line: click.echo(line, err=True))
         return [*listeners, unbreakable(self._view)]
 
     @contextlib.asynccontextmanager
     async def invited(self, journal: Journal) -> AsyncIterator[None]:
-        """The run's page and its metrics, while the body runs. Raises UsageError where a port cannot be had."""
+        """The run's page, its metrics, and those who are told of it, while the body runs.
+
+        Raises UsageError where a port cannot be had.
+        """
+        from orchestrator.notify.notifier import Notifier  # noqa: PLC0415 - not for those who only look at a run
+
         self._journal = journal
+        self._notifier = Notifier(self._told, partial(self.say, "warning"))
+        failed: BaseException | None = None
         async with contextlib.AsyncExitStack() as stack:
             if self._metrics_port is not None:
                 from orchestrator.live.metrics_port import metrics_served  # noqa: PLC0415 - as above
@@ -123,18 +137,23 @@ class Onlookers:
                 from orchestrator.live.server import Server  # noqa: PLC0415
 
                 self._feed = Feed(journal)
-                server = Server(self._place, self._feed, partial(self._say, "warning"))
-                await stack.enter_async_context(server.serving())
-                click.echo(f"page: {server.url}")
+                self._server = Server(self._place, self._feed, partial(self.say, "warning"))
+                await stack.enter_async_context(self._server.serving())
+                click.echo(f"page: {self._server.url}")
             sys.stdout.flush()
-            yield
+            async with anyio.create_task_group() as telling:
+                telling.start_soon(self._notifier.work, telling)
+                try:
+                    yield
+                except BaseException as error:  # raised below as it is: a task group would wrap it
+                    failed = error
+                telling.cancel_scope.cancel()
+            if failed is not None:
+                raise failed
 
     async def accompany(self, job: Job, journal: Journal, signals: Signals) -> RunReport | None:
-        """The job, with a view that goes on where nothing happens, the keys, and those who are told of it."""
-        from orchestrator.notify.notifier import Notifier  # noqa: PLC0415 - not for those who only look at a run
-
+        """The job, with a view that goes on where nothing happens, and the keys."""
         begun = anyio.Event()
-        self._notifier = Notifier(self._told, partial(self._say, "warning"))
 
         def started(run: Run) -> None:
             signals.take(run)
@@ -145,19 +164,25 @@ class Onlookers:
             async with anyio.create_task_group() as beside:
                 beside.start_soon(self._tick, begun)
                 beside.start_soon(self._press, begun, journal, signals)
-                beside.start_soon(self._notifier.work, beside)
                 try:
                     found = await job(journal, started)
-                except Exception as error:  # raised below as it is: a task group would wrap it
+                except Exception as error:  # as above
                     failed = error
-                with anyio.move_on_after(_TELL_SECONDS) as limit:
-                    await self._notifier.drain()
-                if limit.cancelled_caught:
-                    self._say("warning", "not everybody under the plan's notify could be told of the run's end in time")
                 beside.cancel_scope.cancel()
         if failed is not None:
             raise failed
         return found
+
+    async def take_leave(self) -> None:
+        """The run is over and its reports are written: readers of the page, and those who are told, have a moment yet."""
+        with anyio.move_on_after(_LEAVE_SECONDS) as limit:
+            async with anyio.create_task_group() as leaving:
+                if self._notifier is not None:
+                    leaving.start_soon(self._notifier.drain)
+                if self._server is not None:
+                    leaving.start_soon(self._server.take_leave)
+        if limit.cancelled_caught:
+            self.say("warning", "not everybody could be told of the run's end in time")
 
     # ── the view and its keys ──────────────────────────────────────────────────────────────────────────────────────
     @contextlib.contextmanager
@@ -173,8 +198,13 @@ class Onlookers:
     async def _tick(self, begun: anyio.Event) -> None:
         await begun.wait()
         while self._view is not None:
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 self._view.tick()
+            except Exception as error:  # the run goes on without a picture of it
+                if not isinstance(error, OSError | ValueError):
+                    self._say("warning", f"the picture of the run has a defect ({error!r}) and is left out from here on")
+                self._view.close()
+                return
             await anyio.sleep(_TICK_SECONDS)
 
     async def _press(self, begun: anyio.Event, journal: Journal, signals: Signals) -> None:
@@ -187,8 +217,10 @@ class Onlookers:
         if self._run_id is None or self._view is None:
             return
         word = "go" if self._view.paused else "pause"
-        with contextlib.suppress(JournalWriteError):  # which the run finds out by itself
+        try:
             await app.tell(journal.run(self._run_id), journal, word, None, patience_seconds=0)
+        except JournalError as error:  # the run finds out by itself where that is more than a moment's trouble
+            self.say("warning", f"the key was not heard: {error}")
 
     def _metrics_text(self) -> str | None:
         return None if self._metrics is None else self._metrics.text()
@@ -202,7 +234,7 @@ class Onlookers:
         try:
             plan_file = app.plan_of(self._journal, run_id)
         except JournalError as error:
-            self._say("warning", f"nobody is told of the run: {error}")
+            self.say("warning", f"nobody is told of the run: {error}")
             return [], {}
         hidden = secret_names(plan_file.plan.notify)
         environment = {
@@ -229,12 +261,20 @@ class Onlookers:
     def _leave_out(self, text: str) -> None:
         if text not in self._left_out:
             self._left_out.add(text)
-            self._say("warning", text)
+            self.say("warning", text)
 
 
 def _draws() -> bool:
     """Is progress read on a terminal that can be drawn on?"""
     return sys.stderr.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}
+
+
+def _in_front() -> bool:
+    """Is this process in the foreground of the terminal that progress is drawn on?"""
+    try:
+        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except (AttributeError, OSError):
+        return True  # no such thing here, or a terminal that is not ours to ask
 
 
 def _as_async(act: Callable[[], None]) -> Callable[[], Awaitable[None]]:

@@ -62,6 +62,7 @@ class Signals:
         self._tasks = anyio.create_task_group()
         self._body = anyio.CancelScope()
         self._seen = 0
+        self._resting = False
 
     async def __aenter__(self) -> "Signals":
         await self._tasks.__aenter__()
@@ -82,6 +83,10 @@ class Signals:
         """From now on signals go to this run."""
         self._run = run
 
+    def rest(self) -> None:
+        """The run is over: from now on a signal only ends what is waited for in the body."""
+        self._resting = True
+
     def press(self) -> None:
         """What the first signal would do; nothing after one."""
         if not self._seen:
@@ -89,7 +94,9 @@ class Signals:
 
     def _take_one(self) -> None:
         self._seen += 1
-        if self._run is None:
+        if self._resting:
+            self._body.cancel()
+        elif self._run is None:
             self.early = True
             self._body.cancel()
         elif self._seen == 1:

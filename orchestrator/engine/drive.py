@@ -96,6 +96,16 @@ class _Times:
     ended_at: str | None = None
 
 
+def ahead(rules: Rules, clock: Clock, type_: str, at: float, timeout: int) -> dict[str, str | None]:
+    """What becomes of a call by itself: when the node cuts the power, until when it is waited for, and what then."""
+    graceful = type_ == AttemptType.GRACE
+    return {
+        "power_cut_at": clock.wall(at + rules.power_cut_seconds) if graceful else None,
+        "until": clock.wall(at + timeout + rules.margin_seconds),
+        "then": "cold" if graceful and "timeout" in rules.fallback_on else None,
+    }
+
+
 class Drive:
     """The stop or start of one VM, from its turn to its outcome. `record` holds what was known before.
 
@@ -305,7 +315,11 @@ class Drive:
                 )
             except JournalWriteError:
                 return False
-            m.tell("vm.sent", self._record.uuid, {"type": type_, "job_uuid": job_uuid, **self._ahead(type_, now, timeout)})
+            m.tell(
+                "vm.sent",
+                self._record.uuid,
+                {"type": type_, "job_uuid": job_uuid, **ahead(m.rules, m.clock, type_, now, timeout)},
+            )
             if m.halt:  # by the journal, which could not take that
                 return False
             left_at.append(now)
@@ -319,17 +333,6 @@ class Drive:
         at = left_at[-1] if left_at else m.clock.now()
         answered = Answered(m.clock.now(), at, m.clock.node(at), job_uuid, result)
         return _go(self._heed(state), answered)
-
-    def _ahead(self, type_: str, now: float, timeout: int) -> dict[str, str | None]:
-        """What becomes of this call by itself: when the node cuts the power, until when it is waited for, and what then."""
-        rules, wall = self._m.rules, self._m.clock.wall
-        graceful = type_ == AttemptType.GRACE
-        falls_back = "timeout" in rules.fallback_on and graceful
-        return {
-            "power_cut_at": wall(now + rules.power_cut_seconds) if graceful else None,
-            "until": wall(now + timeout + rules.margin_seconds),
-            "then": "cold" if falls_back else None,
-        }
 
     def _put_aside(self) -> None:
         """Of the inventory a few hundred bytes, for as long as its job takes: nearly always that brings a newer one."""

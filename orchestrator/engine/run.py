@@ -11,12 +11,13 @@ import anyio
 from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import Rules, stop_rules
+from orchestrator.actions.saved import Saved
 from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.braking import Braking
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
-from orchestrator.engine.drive import Drive, Means
+from orchestrator.engine.drive import Drive, Means, ahead
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ledger import Ledger
@@ -107,6 +108,7 @@ class Run:
         )  # fmt: skip
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._shown_hosts = opening.host_names
+        self._hosts = {row.host_uuid for row in opening.rows.values() if row.host_uuid is not None}
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[str, VmRow]] = []
         self._at_work = 0
@@ -150,6 +152,8 @@ class Run:
                     tasks.start_soon(self._beat)
                     tasks.start_soon(self._timekeeper.look_ahead)
                     tasks.start_soon(self._steering.listen)
+                    if not self._shown_hosts:
+                        tasks.start_soon(self._learn_hosts)
                     reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
                     await self._stop_all(tasks, reader)
                     await self._verify(reader)
@@ -219,6 +223,8 @@ class Run:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(self._record, whole, opening.plan_file, self._owner)
             self._tell("run.started", None, counts)
+            if self._shown_hosts:
+                self._tell("run.hosts", None, {"names": dict(self._shown_hosts)})
             for record in opening.records:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)
@@ -410,7 +416,7 @@ class Run:
         try:
             record = self._left_out(place) if saved is None else None
             if record is None:
-                self._tell("vm.started", uuid, self._begun_with(place))
+                self._tell("vm.started", uuid, self._begun_with(place, saved, means.rules))
                 record, state = await Drive(means, place, self._ledger.unsettled(uuid), saved).run()
                 if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                     attempt.never_arrived for attempt in state.attempts
@@ -443,13 +449,27 @@ class Run:
             self._outlook.ends(uuid)
             self._dispatcher.release(place, telling=seconds is not None)
 
-    def _begun_with(self, place: Place) -> dict[str, Any]:
-        row = place.row
+    def _begun_with(self, place: Place, saved: Saved | None, rules: Rules) -> dict[str, Any]:
+        """What is known of a VM as it has its turn, or as it is taken up from another process."""
+        row, clock = place.row, self._clock
         host = None if row.host_uuid is None else self._shown_hosts.get(row.host_uuid)
-        return {
+        data: dict[str, Any] = {
             "name": row.name, "host": row.host_uuid, "host_name": host, "wave": place.queue.wave,
             "usual_seconds": round(self._expected(row), 1),
         }  # fmt: skip
+        if saved is not None:
+            data["since"] = clock.wall(saved.state.turn_at)
+            if saved.state.sent:
+                last = saved.state.last
+                more = ahead(rules, clock, last.type, last.at, last.api_timeout_seconds)
+                data |= {"type": last.type, "sent_at": clock.wall(last.at), **more}
+        return data
+
+    async def _learn_hosts(self) -> None:
+        """What hosts are called, for those who look at a run that is carried on."""
+        self._shown_hosts = await self._host_names(sorted(self._hosts))
+        if self._shown_hosts:
+            self._tell("run.hosts", None, {"names": self._shown_hosts})
 
     def _timed(self, means: Means, began: float) -> float | None:
         """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""

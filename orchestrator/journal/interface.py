@@ -116,6 +116,10 @@ class Journal(Protocol):
         """A run's VMs in the plan's order, one by one: all, or those of `uuids`."""
         ...
 
+    def uuids(self, run_id: str) -> list[str]:
+        """A run's targets in the plan's order."""
+        ...
+
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and every event of it. Raises KeyError."""
         ...

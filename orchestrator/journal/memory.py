@@ -88,6 +88,10 @@ class MemoryJournal:
         """A run's VMs, one by one."""
         return store.read_vms(self._connection, run_id, uuids=uuids)
 
+    def uuids(self, run_id: str) -> list[str]:
+        """A run's targets, in the plan's order."""
+        return store.read_uuids(self._connection, run_id)
+
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
         return store.read_vm(self._connection, run_id, vm_uuid), store.read_events(self._connection, run_id, vm_uuid)

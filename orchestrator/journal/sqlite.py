@@ -127,6 +127,11 @@ class SqliteJournal:
         with self._readable():
             yield from store.read_vms(self._reader, run_id, uuids=uuids)
 
+    def uuids(self, run_id: str) -> list[str]:
+        """A run's targets, in the plan's order."""
+        with self._readable():
+            return store.read_uuids(self._reader, run_id)
+
     def vm(self, run_id: str, vm_uuid: str) -> tuple[VmRecord, list[JournalEvent]]:
         """One VM and its events."""
         with self._readable():

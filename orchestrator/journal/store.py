@@ -389,6 +389,12 @@ def read_vms(
         yield _vm(record, attempts)
 
 
+def read_uuids(connection: sqlite3.Connection, run_id: str) -> list[str]:
+    """The targets of a run, in the plan's order."""
+    rows = connection.execute("SELECT uuid FROM vm WHERE run_id = ? ORDER BY seq", (run_id,)).fetchall()
+    return [uuid for (uuid,) in rows]
+
+
 def read_vm(connection: sqlite3.Connection, run_id: str, uuid: str) -> VmRecord:
     """One VM. Raises KeyError."""
     row = connection.execute("SELECT record FROM vm WHERE run_id = ? AND uuid = ?", (run_id, uuid)).fetchone()

@@ -1,7 +1,7 @@
 """What the page of a run that goes on is told: the whole of it once, and then what has changed."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,13 +10,13 @@ import anyio
 from orchestrator.journal.interface import Journal
 from orchestrator.model.event import Event
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.report import RunReport
+from orchestrator.model.report import RunReport, VmRecord
 from orchestrator.model.safe import clip
 from orchestrator.observe.picture import Picture
 from orchestrator.observe.words import clock, counts, slow_line
 from orchestrator.reports.html import title_of, top
 from orchestrator.reports.html_data import NAME_COLUMNS, PageData, to_json
-from orchestrator.reports.wording import needs_attention
+from orchestrator.reports.wording import simply_done
 
 _AT_ONCE = 200
 """VMs that are read before the run has its turn again."""
@@ -104,21 +104,26 @@ class Feed:
         return self._journal.report(self._run_id)
 
     async def _whole(self, data: PageData, *, live: bool) -> str:
-        """Everything. Of many VMs those that wait are counted, and come when they have an outcome that is not simple."""
-        report, parts = data.report, list[str]()
-        for number, piece in enumerate(data.pieces(waiting=not live or data.whole), 1):
-            parts.append(piece.replace("\n", ""))
-            if number % _AT_ONCE == 0:
-                await anyio.lowlevel.checkpoint()
-        return f'{{{self._around(report)},"data":{"".join(parts)}}}'
+        """Everything. Of very many VMs those that wait have no row: they come when their outcome is not simple."""
+        rows = list[str]()
+        async for vm in self._vms(self._journal.uuids(self._run_id)):
+            if vm.outcome is None and live and not data.whole:
+                continue
+            if (row := data.take(vm)) is not None:
+                rows.append(row)
+        return f'{{{self._around(data.report)},"data":{data.head()}{",".join(rows)}{data.tail()}}}'
+
+    async def _vms(self, uuids: Sequence[str]) -> AsyncGenerator[VmRecord, None]:
+        """Some at a time, the run having its turn between; no read is left open, for it would hold the journal's past."""
+        for start in range(0, len(uuids), _AT_ONCE):
+            found = list(self._journal.vms(self._run_id, uuids[start : start + _AT_ONCE]))
+            await anyio.lowlevel.checkpoint()
+            for vm in found:
+                yield vm
 
     async def _change(self, data: PageData, reader: _Reader) -> str:
         changed, reader.changed = sorted(reader.changed), set()
-        rows = list[str]()
-        for start in range(0, len(changed), _AT_ONCE):
-            found = self._journal.vms(self._run_id, changed[start : start + _AT_ONCE])
-            rows += [data.row(vm) for vm in found if data.whole or needs_attention(vm)]
-            await anyio.lowlevel.checkpoint()
+        rows = [data.row(vm) async for vm in self._vms(changed) if data.whole or not simply_done(vm)]
         report, now = self._report(), data.since(rfc3339(time.time()))
         flights = self.picture.flights.values()
         about = {key: value for key, value in data.about(report).items() if key in {"waves", "window", "to"}}

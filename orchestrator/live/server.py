@@ -26,8 +26,6 @@ from orchestrator.reports.html import live_page
 _TOKEN_BYTES = 16
 _MOST_READERS = 16
 _ALIVE_SECONDS = 15.0
-_FAREWELL_SECONDS = 10.0
-"""How long the end of a run waits for its readers to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,7 @@ class Server:
         self._page, self._policy = live_page()
         self._readers = 0
         self._gone = anyio.Event()
+        self._own_names = set[str]()
         self.port = place.port
 
     @property
@@ -85,17 +84,20 @@ class Server:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """While the body runs; at its end readers have a moment to be told the last of it. Raises UsageError."""
+        """While the body runs. Raises UsageError."""
         app = web.Application(middlewares=[self._checked], client_max_size=1024)
         app.router.add_get("/", self._shell, allow_head=False)
         app.router.add_get("/events", self._events, allow_head=False)
         where = self._place
+        self._own_names = await anyio.to_thread.run_sync(_names_of, where.host)
         async with listening(app, where.host, where.port, option="--serve", tls=self._context()) as self.port:
             yield
-            with anyio.move_on_after(_FAREWELL_SECONDS):
-                while self._readers and self._feed.picture.finished:
-                    self._gone = anyio.Event()
-                    await self._gone.wait()
+
+    async def take_leave(self) -> None:
+        """Return when every reader has been told of the end."""
+        while self._readers:
+            self._gone = anyio.Event()
+            await self._gone.wait()
 
     def _context(self) -> ssl.SSLContext | None:
         if self._place.tls is None:
@@ -125,20 +127,14 @@ class Server:
 
     def _for_us(self, request: web.Request) -> bool:
         """Is it asked under our own name, and by our own page? Another site's page, or its name, is sent away."""
-        if request.host not in self._names():
-            return False
-        origin = request.headers.get("Origin")
-        return origin is None or origin == f"{self._scheme}://{request.host}"
+        host, origin = request.host.lower(), request.headers.get("Origin")
+        return host in self._names() and (origin is None or origin.lower() == f"{self._scheme}://{host}")
 
     def _names(self) -> set[str]:
-        host, names = self._place.host, {self._place.host}
-        if _loopback(host):
-            names |= {"localhost", "127.0.0.1", "::1"}
-        elif host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-            names |= {socket.gethostname(), socket.getfqdn()} | _addresses()
-        shown = {f"[{name}]" if ":" in name else name for name in names}
         standard = "80" if self._scheme == "http" else "443"
-        return {f"{name}:{self.port}" for name in shown} | (shown if str(self.port) == standard else set())
+        return {f"{name}:{self.port}" for name in self._own_names} | (
+            self._own_names if str(self.port) == standard else set()
+        )
 
     def _knows_token(self, request: web.Request) -> bool:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -195,8 +191,13 @@ class Server:
             beside.cancel_scope.cancel()
 
 
-def _addresses() -> set[str]:
-    """This machine's own addresses, as far as it knows them by its name."""
-    with contextlib.suppress(OSError):
-        return {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
-    return set()
+def _names_of(host: str) -> set[str]:
+    """Names under which this machine is asked for a place on `host`, as a Host header has them. May ask the DNS."""
+    names = {host}
+    if _loopback(host):
+        names |= {"localhost", "127.0.0.1", "::1"}
+    elif host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        names |= {socket.gethostname(), socket.getfqdn()}
+        with contextlib.suppress(OSError):
+            names |= {str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)}
+    return {f"[{name}]" if ":" in name else name.lower() for name in names}

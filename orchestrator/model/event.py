@@ -25,6 +25,7 @@ class Kind:
     sentence: str
     fields: tuple[str, ...] = ()
     warning: bool = False
+    logged: bool = True
 
 
 _BEGUN = ("plan", "targets", "to_stop", "to_start", "waves", "closes", "requests_per_second", "in_flight")
@@ -33,6 +34,7 @@ _LIMITS = ("requests_per_second", "in_flight")
 EVENTS: Mapping[str, Kind] = {
     "run.started": Kind("A run begins: what is to be done by wave, when its window closes, its limits.", _BEGUN),
     "run.resumed": Kind("Another process carries a run on; `under_way` had been sent already.", (*_BEGUN, "under_way")),
+    "run.hosts": Kind("What hosts are called, by their UUIDs (not in the log).", ("names",), logged=False),
     "run.forecast": Kind(
         "When it is expected to be over, and what that rests on.", ("low", "likely", "high", "seconds", "rests_on")
     ),
@@ -64,8 +66,20 @@ EVENTS: Mapping[str, Kind] = {
     "brake.raised": Kind("A step back towards the plan's limits.", _LIMITS),
     "brake.released": Kind("The plan's limits are back.", _LIMITS),
     "vm.started": Kind(
-        "A VM has its turn; `usual_seconds` is what it is expected to take.",
-        ("name", "host", "host_name", "wave", "usual_seconds"),
+        "A VM has its turn, and is expected to take so long; the rest is of one that another process has begun with.",
+        (
+            "name",
+            "host",
+            "host_name",
+            "wave",
+            "usual_seconds",
+            "since",
+            "type",
+            "sent_at",
+            "power_cut_at",
+            "until",
+            "then",
+        ),
     ),
     "vm.sending": Kind("A call is durable in the journal and waits for its turn at the node.", ("type", "job_uuid")),
     "vm.sent": Kind(

@@ -24,6 +24,8 @@ def log_listener(stream: TextIO, form: Literal["console", "json"], *, color: boo
     )
 
     def listen(event: Event) -> None:
+        if not EVENTS[event.kind].logged:
+            return
         fields = {key: value for key, value in event.data.items() if value is not None}
         if event.vm_uuid is not None:
             fields["vm"] = event.vm_uuid

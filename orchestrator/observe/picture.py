@@ -83,16 +83,19 @@ class Picture:
     halted: str | None = None
     """The reason once nothing more is sent."""
     verifying: bool = False
-    finished: bool = False
+    status: str | None = None
+    """How the run ended; None while it goes on."""
     resumed: bool = False
+    done: int = 0
+    """Of those to come, the VMs with an outcome."""
     _of: dict[str, Outcome] = field(default_factory=dict)
     _failed: dict[str, tuple[str, str]] = field(default_factory=dict)
     _shown: dict[str, str] = field(default_factory=dict)
 
     @property
-    def done(self) -> int:
-        """VMs with an outcome."""
-        return len(self._of)
+    def finished(self) -> bool:
+        """Is the run over?"""
+        return self.status is not None
 
     def slow(self, now: float) -> list[Flight]:
         """VMs past their usual time, those longest in flight first. `now`: seconds since 1970."""
@@ -113,7 +116,9 @@ class Picture:
             case "vm.sending" if (flight := self.flights.get(str(event.vm_uuid))) is not None:
                 flight.phase = "waiting"
             case "vm.sent" if (flight := self.flights.get(str(event.vm_uuid))) is not None:
-                flight.phase, flight.sent, flight.steps = data["type"], moment(event.at), _steps(data)
+                self._sent(flight, data, event.at)
+            case "run.hosts":
+                self._shown |= data["names"]
             case "vm.outcome":
                 self._outcome(event)
             case "wave.finished":
@@ -130,10 +135,15 @@ class Picture:
                 self.paused = event.kind == "run.paused"
             case "run.halted":
                 self.halted = data["reason"]
+                for flight in self.flights.values():  # nothing is sent any more, a cold stop neither
+                    flight.steps = tuple((at, "give_up" if what == "cold" else what) for at, what in flight.steps)
+            case "window.ended" if data["at_end"] != "finish":
+                for flight in self.flights.values():  # which is cut short now, in a way of its own
+                    flight.steps = ()
             case "run.verifying":
                 self.verifying = True
             case "run.finished":
-                self.finished = True
+                self.status = data["status"]
                 self.flights.clear()
             case _:
                 pass
@@ -150,23 +160,31 @@ class Picture:
         if data["host"] is not None and data["host_name"] is not None:
             self._shown[data["host"]] = data["host_name"]
         host = self.host_name(data["host"])
-        since = moment(event.at)
-        self.flights[uuid] = Flight(uuid, data["name"], host, data["wave"], since, data["usual_seconds"])
+        since = moment(data.get("since") or event.at)
+        flight = self.flights[uuid] = Flight(uuid, data["name"], host, data["wave"], since, data["usual_seconds"])
+        if data.get("sent_at") is not None:  # by the process before this one
+            self._sent(flight, data, data["sent_at"])
         for tally in (self.waves.setdefault(data["wave"], Tally()), self.hosts.setdefault(host, Tally())):
             tally.in_flight += 1
+
+    def _sent(self, flight: Flight, data: Mapping[str, Any], at: str) -> None:
+        flight.phase, flight.sent, flight.steps = data["type"], moment(at), _steps(data)
+        if self.halted is not None:
+            flight.steps = ()
 
     def _outcome(self, event: Event) -> None:
         uuid, outcome = str(event.vm_uuid), Outcome(event.data["outcome"])
         earlier, flight = self._of.get(uuid), self.flights.pop(uuid, None)
+        self._of[uuid] = outcome
+        self.outcomes[outcome] += 1
         if earlier is not None:
             self.outcomes[earlier] -= 1
+        elif flight is not None or not self.resumed or outcome in {Outcome.NOT_REACHED, Outcome.SKIPPED}:
+            self.done += 1  # else an earlier process had it, and it was found otherwise now
         if flight is not None:
             for tally in (self.waves[flight.wave], self.hosts[flight.host or ""]):
                 tally.in_flight -= 1
                 tally.done += 1
-        if flight is not None or earlier is not None or outcome is Outcome.NOT_REACHED or not self.resumed:
-            self._of[uuid] = outcome  # else an earlier process has counted it
-            self.outcomes[outcome] += 1
         self._blame(uuid, outcome, event.data, flight)
 
     def _blame(self, uuid: str, outcome: Outcome, data: Mapping[str, Any], flight: Flight | None) -> None:

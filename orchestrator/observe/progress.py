@@ -45,6 +45,10 @@ class Progress:
         """Is the run paused?"""
         return self._picture.paused
 
+    def say(self, text: str) -> bool:
+        """Words that are no event's; False: they may be written as any others."""
+        return False
+
     def close(self) -> None:
         """Nothing is left open."""
 

@@ -1,6 +1,7 @@
 """Progress on a terminal: a picture of the run that is drawn over itself, news above it."""
 
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.model.event import Event
-from orchestrator.model.safe import one_line
+from orchestrator.model.safe import one_line, visible
 from orchestrator.observe.picture import Picture, Tally
 from orchestrator.observe.words import clock, counts, news, outcomes, slow_line
 
@@ -23,14 +24,18 @@ _QUIET = frozenset({"run.forecast", "run.started", "wave.opened"})
 
 
 class Screen:
-    """A listener; `tick` draws, and is to be called a few times a second. `close` leaves the last picture standing."""
+    """A listener; `tick` draws, and is to be called a few times a second. `close` leaves the last picture standing.
 
-    def __init__(self, stream: TextIO, run_id: str, *, color: bool, keys: bool) -> None:
+    `visible`: is this process in the terminal's foreground? From the background nothing is drawn over what stands there.
+    """
+
+    def __init__(self, stream: TextIO, run_id: str, *, color: bool, keys: bool, visible: Callable[[], bool]) -> None:
         self._console = Console(file=stream, no_color=not color, highlight=False, markup=False, emoji=False)
         self._run_id = run_id
         self._keys = keys
+        self._visible = visible
         self._picture = Picture()
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=True, redirect_stderr=True)
+        self._live: Live | None = None
         self._open = False
         self._named = 0
         self._bars = "#+." if self._console.options.ascii_only else "█▒░"
@@ -46,7 +51,6 @@ class Screen:
         self._picture(event)
         if not self._open and event.kind in {"run.started", "run.resumed"}:
             self._open = True
-            self._live.start()
         if line is not None and event.kind not in _QUIET:
             self._print(line, event)
         if event.kind in {"run.halted", "run.verifying", "run.finished"}:
@@ -61,16 +65,34 @@ class Screen:
                 line += "  (further ones are counted below, and named in the report)"
         self._console.print(Text(line, style=_style(event)), soft_wrap=True)
 
+    def say(self, text: str) -> bool:
+        """Words that are no event's, above the picture; False where there is none."""
+        if self._live is not None:
+            self._console.print(Text(visible(text)), soft_wrap=True)
+        return self._live is not None
+
     def tick(self) -> None:
         """Draw the run as it is now."""
-        if self._open:
-            self._live.update(self._drawn(time.time()), refresh=True)
+        if not self._open:
+            return
+        if not self._visible():
+            self._stop()
+            return
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+            self._console.show_cursor(True)  # whoever stops us with Ctrl-Z has it again
+        self._live.update(self._drawn(time.time()), refresh=True)
 
     def close(self) -> None:
         """No more is drawn."""
-        if self._open:
-            self._open = False
+        self._open = False
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def _drawn(self, now: float) -> RenderableType:
         picture = self._picture

@@ -15,7 +15,7 @@ from orchestrator.model.report import AttemptRecord, RunReport, VmRecord, cause_
 from orchestrator.model.safe import clip
 from orchestrator.reports.explain import cause_of, explanation, words_of
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.wording import needs_attention, outcome_sentence, reason_phrase, tone
+from orchestrator.reports.wording import outcome_sentence, reason_phrase, simply_done, tone
 
 WHOLE = 20_000
 """Up to this many targets every VM has its row; above it those that are not simply stopped, and counts of the rest."""
@@ -116,6 +116,7 @@ class PageData:
         self._names = names or HostNames(report.hosts)
         self._words = _Words()
         self._given = 0
+        self._rest: dict[str, _Rest] = {}
 
     def row(self, vm: VmRecord) -> str:
         """Its row as JSON, with as much of it as fits."""
@@ -134,29 +135,35 @@ class PageData:
         self._given += len(words)
         return to_json(words)
 
-    def pieces(self, *, waiting: bool = True) -> Iterator[str]:
-        """Of one JSON object, a VM a piece: `rows` by `fields`, the `words` they number, the `rest` by host.
+    def head(self) -> str:
+        """The beginning of one JSON object, up to its `rows`."""
+        return to_json(self.about(self.report))[:-1] + ',"rows":['
 
-        `waiting`: with a row for each VM that has no outcome yet.
-        """
-        rest = dict[str, _Rest]()
-        yield to_json(self.about(self.report))[:-1] + ',\n"rows":['
-        before = "\n"
-        for vm in self.report.vms():
-            if vm.outcome is None and not waiting:
-                continue
-            if self.whole or needs_attention(vm):
-                yield before + self.row(vm)
-                before = ",\n"
-            else:
-                host = rest.setdefault(clip(self._names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
-                host.add(str(vm.outcome), self.since(vm.started_at), self.since(vm.finished_at))
-        yield '],\n"words":' + self.new_words()
+    def take(self, vm: VmRecord) -> str | None:
+        """Its row; None where it has none of its own and is counted instead."""
+        if self.whole or not simply_done(vm):
+            return self.row(vm)
+        host = self._rest.setdefault(clip(self._names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
+        host.add(str(vm.outcome), self.since(vm.started_at), self.since(vm.finished_at))
+        return None
+
+    def tail(self) -> str:
+        """After the `rows`: the `words` that they number, and the `rest` by host."""
         left = [
             {"host": host, "from": found.first, "to": found.last, "outcomes": dict(found.outcomes)}
-            for host, found in rest.items()
+            for host, found in self._rest.items()
         ]
-        yield ',\n"rest":' + to_json(left) + "}\n"
+        return f'],"words":{self.new_words()},"rest":{to_json(left)}}}'
+
+    def pieces(self) -> Iterator[str]:
+        """All of it, a VM a piece and a line."""
+        yield self.head()
+        before = "\n"
+        for vm in self.report.vms():
+            if (row := self.take(vm)) is not None:
+                yield before + row
+                before = ",\n"
+        yield f"\n{self.tail()}\n"
 
     def about(self, report: RunReport) -> dict[str, Any]:
         """The run itself, as it is in this report of it."""

@@ -11,7 +11,7 @@
 
   function take(kind, text) {
     const message = JSON.parse(text);
-    if (message.top !== undefined) document.getElementById("top").innerHTML = message.top; // escaped by the server
+    if (message.top !== undefined) replaceTop(message.top);
     if (message.title !== undefined) document.title = message.title;
     now.replaceChildren(...(message.lines ?? []).map((line) => Object.assign(document.createElement("p"), { textContent: line })));
     if (kind === "wait") return say("The run has not begun yet.");
@@ -19,6 +19,13 @@
     else page.begin(message.data);
     over = kind === "end";
     say(over ? "The run is over; this page changes no more." : `Live: as of ${new Date().toISOString().slice(11, 19)}Z.`, over ? "" : "good");
+  }
+
+  function replaceTop(html) { // escaped by the server; whoever is on one of its buttons stays there
+    const top = document.getElementById("top"), held = document.activeElement?.closest?.("#top .show");
+    const names = held ? JSON.stringify(held.dataset) : null;
+    top.innerHTML = html;
+    if (names) [...top.querySelectorAll(".show")].find((one) => JSON.stringify(one.dataset) === names)?.focus({ preventScroll: true });
   }
 
   async function follow() {

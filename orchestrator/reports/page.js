@@ -120,7 +120,7 @@ const page = (() => {
     const scroller = find(".rows", table), body = find("tbody", table);
     const first = everything ? 0 : Math.max(0, Math.floor(scroller.scrollTop / ROW) - 10);
     const last = everything ? Math.min(found.length, PRINTED) : Math.min(found.length, first + Math.ceil(640 / ROW) + 20);
-    const held = body.contains(document.activeElement);
+    const held = body.contains(document.activeElement) || document.activeElement === scroller;
     const rows = found.slice(first, last).map((vm, index) => rowOf(vm, first + index));
     body.replaceChildren(gap(first * ROW), ...rows, gap(everything ? 0 : (found.length - last) * ROW));
     if (everything && last < found.length) {
@@ -131,8 +131,12 @@ const page = (() => {
     if (!found.length) {
       const note = body.insertRow(), cell = note.insertCell();
       cell.colSpan = columns.length;
-      cell.textContent = "No VM is both searched for and shown by these filters.";
+      const counted = data.rest.reduce((sum, part) => sum + (part.outcomes[chosen.outcome] ?? 0), 0);
+      cell.textContent = counted
+        ? `${counted} VMs have this outcome and no row of their own here: report.csv and report.json have them.`
+        : "No VM is both searched for and shown by these filters.";
     }
+    if (!find('tr[tabindex="0"]', body)) find("tr[data-index]", body)?.setAttribute("tabindex", "0");
     if (held) (find(`tr[data-index="${current}"]`, body) ?? scroller).focus({ preventScroll: true });
   }
 
@@ -226,7 +230,8 @@ const page = (() => {
     find("table", table).setAttribute("aria-rowcount", vms.length + 1);
     const left = Math.max(0, data.targets - vms.length), done = data.action === "stop" ? "stopped" : "started";
     const over = data.to === null ? "wait for their turn or are" : "are";
-    find(".more", table).textContent = left ? `The other ${left} VMs ${over} simply ${done}; report.csv and report.json have them.` : "";
+    const others = left === 1 ? `The other VM ${data.to === null ? "waits for its turn or is" : "is"}` : `The other ${left} VMs ${over}`;
+    find(".more", table).textContent = left ? `${others} simply ${done}; report.csv and report.json have them.` : "";
     options();
     select(stay);
   }
@@ -247,7 +252,9 @@ const page = (() => {
       const row = event.target.closest("tr[data-index]");
       if (row) { current = Number(row.dataset.index); open(found[current]); }
     });
-    body.addEventListener("keydown", (event) => {
+    scroller.tabIndex = -1;
+    scroller.addEventListener("keydown", (event) => {
+      if (event.target.closest("thead")) return;
       const page = Math.floor(scroller.clientHeight / ROW) - 2;
       const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -found.length, End: found.length };
       if (event.key in steps) goTo(current + steps[event.key]);
@@ -367,6 +374,12 @@ const page = (() => {
 
   const inner = () => Math.max(200, chart.clientWidth - LABEL - 14) * zoom;
   const xOf = (seconds) => LABEL + ((seconds - left) / (right - left)) * inner() - chart.scrollLeft;
+
+  const PAPER = {
+    ink: "#000", soft: "#444", line: "#bbb", card: "#fff", focus: "#1f6feb", bad: "#b3261e", "o-clean": "#2f9e6a",
+    "o-forced": "#e0a100", "o-cold": "#e2711d", "o-already": "#9fb8ab", "o-back": "#c2188f", "o-failed": "#d0342c",
+    "o-unknown": "#7a4fd0", "o-none": "#98a2b0", "o-flying": "#4a90d9",
+  };
 
   function colors() {
     const style = getComputedStyle(document.documentElement);
@@ -625,11 +638,11 @@ const page = (() => {
   addEventListener("beforeprint", () => {
     for (const folded of all("details")) folded.open = true;
     if (data) paintRows(true);
-    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 4000)}px`; draw(true); }
+    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 4000)}px`; palette = { ...PAPER }; draw(true); }
   });
   addEventListener("afterprint", () => {
     if (data) paintRows();
-    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 520)}px`; draw(); }
+    if (hosts.length) { chart.style.height = `${Math.min(height + 2, 520)}px`; colors(); draw(); }
   });
   return { begin, update };
 })();

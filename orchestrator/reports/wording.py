@@ -81,6 +81,14 @@ def breakdown(totals: dict[str, int], action: str = "stop") -> list[tuple[int, s
     return found
 
 
+def simply_done(vm: VmRecord) -> bool:
+    """It is where the run was to bring it, and nobody lost its power for it."""
+    return vm.outcome in _DONE
+
+
+_DONE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING})
+
+
 def needs_attention(vm: VmRecord) -> bool:
     """Not simply stopped or left alone."""
     return vm.outcome not in SIMPLE

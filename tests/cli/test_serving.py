@@ -1,8 +1,10 @@
 """`--serve` and `--metrics-port`: who is told what."""
 
+import contextlib
 import http.client
 import json
 import re
+import select
 import socket
 import ssl
 from pathlib import Path
@@ -104,6 +106,44 @@ def test_a_crowd_of_readers_is_sent_away(cli: Cli, node: Node) -> None:
         connection.close()
     wait_until(lambda: page.ask("/events", token=page.token).status == 200, "a reader that has left makes room")
     ended(page)
+
+
+def answers(page: Page) -> bool:
+    """Is there room for a request?"""
+    with contextlib.suppress(ConnectionError, http.client.HTTPException):
+        return page.ask("/").status == 200
+    return False
+
+
+@slow
+def test_strangers_neither_hold_the_run_up_nor_speak_on_its_terminal(cli: Cli, node: Node) -> None:
+    """A hundred connections that ask for nothing, and requests that are none: the run ends as it would, and says nothing."""
+    page = serve(cli, cli.plan(limits=ONE))
+    wait_until(lambda: cli("steer", "last", "pause").code == 0, "the run can be told to pause")
+    idle = [socket.create_connection(("127.0.0.1", page.port), timeout=10) for _ in range(100)]
+    wait_until(lambda: len(select.select(idle, [], [], 0)[0]) >= 50, "most of them are sent away")
+    for one in idle:
+        one.close()
+    odd = (
+        b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x00\xa5canary",
+    )
+    for request in odd:
+        wait_until(lambda: answers(page), "there is room again")
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as stranger:
+            stranger.sendall(request)
+            stranger.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                while stranger.recv(4096):
+                    pass
+    assert cli("steer", "last", "go").code == 0
+    done = page.running.wait()
+    assert done.code == 0
+    ours = re.compile(r"run |\d+ targets|\d/4 done|forecast|verification|paused by|.* lets the run go on")
+    assert [line for line in done.err.splitlines() if not ours.match(line)] == []
 
 
 def events(page: Page) -> list[tuple[str, dict[str, object]]]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,18 +21,18 @@ from tests.cli.support import PATIENCE, Cli, Node, clean, quick, wait_until
 _IN_FOREGROUND = """
 import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "orchestrator", *sys.argv[1:]])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
 class Terminal:
     """A command with a terminal for all its streams, in its foreground."""
 
-    def __init__(self, cli: Cli, *args: str | Path) -> None:
+    def __init__(self, cli: Cli, *args: str | Path, program: Sequence[str] = ()) -> None:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _IN_FOREGROUND, *map(str, args)],
+            [sys.executable, "-c", _IN_FOREGROUND, *(program or [sys.executable, "-m", "orchestrator", *map(str, args)])],
             stdin=theirs, stdout=theirs, stderr=theirs, cwd=cli.folder, env=cli.env | {"TERM": "xterm"},
             start_new_session=True,
         )  # fmt: skip
@@ -183,3 +184,21 @@ def test_q_is_as_the_first_ctrl_c(cli: Cli, node: Node) -> None:
     assert cli.report()["run"]["ended_by"] == "operator"
     assert "nothing more is sent (operator)" in terminal.seen
     assert node.stops < 6
+
+
+@slow_node
+def test_put_into_the_background_it_goes_on(cli: Cli, node: Node) -> None:
+    """Ctrl-Z and `bg`: the run ends and writes its reports, and draws nothing over the shell's prompt meanwhile."""
+    shell = Terminal(cli, program=["bash", "--norc", "--noprofile", "-i"])
+    wait_until(lambda: re.search(r"[$#] ", shell.seen), "the prompt")
+    run = f"{sys.executable} -m orchestrator run {cli.plan(limits={'requests_per_second': 500, 'concurrency': 1})} --yes"
+    shell.type(f"{run}\n")
+    wait_until(lambda: node.stops and shell.one_by_one, "the first stop is at the node")
+    shell.type("\x1a")
+    wait_until(lambda: "Stopped" in shell.seen, "the shell is back")
+    shell.type("bg\n")
+    wait_until(lambda: list((cli.folder / "reports").glob("*/report.json")), "the reports are written")
+    assert cli.report()["run"]["status"] == "finished"
+    assert "\x1b[2K" not in shell.seen.rpartition("bg\n")[2]
+    shell.type("exit\nexit\n")
+    assert shell.end() == 0

@@ -46,7 +46,7 @@ async def test_a_report_reads_back_what_was_written(journal: Journal) -> None:
     await journal.settle(run.id, failed)
     await journal.finish(run.model_copy(update={"status": "finished", "exit_code": 1}), [], [])
     report = journal.report(run.id).document()
-    assert [vm.uuid for vm in report.vms] == [vm.uuid for vm in vms]
+    assert [vm.uuid for vm in report.vms] == [vm.uuid for vm in vms] == journal.uuids(run.id)
     assert report.vms[0] == replace(failed, attempts=(an_attempt(AttemptResult.FAILED),))
     assert report.totals["targets"] == 3
     assert report.totals["failed"] == 1

@@ -408,7 +408,6 @@ def test_html_of_a_large_run_lists_what_needs_somebody(count: int, listed: int) 
     assert data["vms"][-1]["outcome"] == "failed"
     rest = [{"host": "rack-12", "from": 2.0, "to": 60.0, "outcomes": {"stopped_clean": count - 1}}]
     assert data["rest"] == (rest if listed == 1 else [])
-    assert (f"The other {count - 1} VMs are simply stopped" in text) is (listed == 1)
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "<&>" * 100, "\u751f" * 5000, "\U00020000" * 5000], ids=range(len(HOSTILE) + 3))

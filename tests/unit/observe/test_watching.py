@@ -168,14 +168,14 @@ def test_without_a_terminal_a_count_comes_every_fifteen_seconds() -> None:
     assert lines.after(EVERY_SECONDS) == []
 
 
-def screen(monkeypatch: pytest.MonkeyPatch, *events: Event, encoding: str = "utf-8") -> tuple[str, str]:
+def screen(monkeypatch: pytest.MonkeyPatch, *events: Event, encoding: str = "utf-8", front: bool = True) -> tuple[str, str]:
     """What stands on a terminal after these events, and everything that was written to it."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("LINES", "40")
     stream = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace", write_through=True)
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
-    view = Screen(stream, "20261128T140000Z-7f3a", color=False, keys=True)
+    view = Screen(stream, "20261128T140000Z-7f3a", color=False, keys=True, visible=lambda: front)
     for one in events:
         view(one)
     console = Console(file=io.StringIO(), width=100, no_color=True)
@@ -263,3 +263,36 @@ def test_a_terminal_that_knows_ascii_alone(monkeypatch: pytest.MonkeyPatch) -> N
     _, said = screen(monkeypatch, begun(), started("a"), started("b"), ended("a"), encoding="ascii")
     assert "#######++++++++..............." in re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said)
     assert "\\x" not in said
+
+
+def test_from_the_background_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands on the terminal is somebody else's then; news are lines as of any program."""
+    _, said = screen(monkeypatch, begun(), started("a"), ended("a", "failed", "VM.1"), front=False)
+    assert re.sub(r"\x1b\[[\d;]*m", "", said) == "failed: vm a: seen\n"
+
+
+def test_after_a_halt_no_cold_stop_is_announced() -> None:
+    """Once nothing more is sent, a VM past its time is given up at the end of its wait, and that is what is said."""
+    halted = event("run.halted", reason="operator", jobs=2)
+    picture = picture_of(begun(), started("a"), sent("a"), halted, started("b"), sent("b"))
+    for flight in picture.slow(NOW + 100):
+        assert "cold" not in slow_line(flight, NOW + 100)
+    ended_window = event("window.ended", in_flight=1, at_end="abandon")
+    (slow,) = picture_of(begun(), started("a"), sent("a"), ended_window).slow(NOW + 100)
+    assert slow.next_step(NOW + 100) is None
+
+
+def test_what_another_process_began_with_is_shown_as_it_is() -> None:
+    """A run that is carried on knows what was sent before, and since when."""
+    resumed = event("run.resumed", **{**begun().data, "under_way": 1})
+    sent_before = {"since": rfc3339(NOW - 50), "sent_at": rfc3339(NOW - 45), **sent("a", at=NOW - 45).data}
+    (slow,) = picture_of(resumed, event("vm.started", "a", **{**started("a").data, **sent_before})).slow(NOW)
+    assert slow_line(slow, NOW).startswith("vm a on kvm-h1: shutting down for 45 s, ")
+
+
+def test_what_is_found_otherwise_later_is_counted() -> None:
+    """A run that is carried on counts what came back of its earlier process's VMs, and who was taken out, but none twice."""
+    resumed = event("run.resumed", **{**begun(10).data, "to_stop": 2, "under_way": 0})
+    picture = picture_of(resumed, started("a"), ended("a"), ended("old", "came_back"), ended("b", "skipped"))
+    assert counts(picture) == "2/2 done, 0 in flight"
+    assert outcomes(picture) == "1 came_back, 1 skipped, 1 stopped_clean"

@@ -1,0 +1,136 @@
+"""What readers of a run's page are told, and that reading costs the run nothing."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.live import feed as module
+from orchestrator.live.feed import Feed, Message
+from orchestrator.model.event import Event
+from orchestrator.model.outcome import Outcome
+from orchestrator.model.report import VmRecord
+from orchestrator.reports import html_data
+from tests.contract.journals import a_run, begin, some_vms
+
+AT = "2026-11-28T22:00:00.000Z"
+RUN = a_run()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
+    """A journal in a file."""
+    made = SqliteJournal(tmp_path / "journal.sqlite")
+    yield made
+    await made.close()
+
+
+def event(kind: str, vm: str | None = None, **data: Any) -> Event:
+    """One event."""
+    return Event(kind, AT, vm, data)
+
+
+def begun(count: int) -> Event:
+    """A run of so many begins."""
+    return event("run.started", plan="p", targets=count, to_stop=count, waves={"all": count}, closes=None)
+
+
+async def following(journal: SqliteJournal, vms: list[VmRecord]) -> Feed:
+    """A feed of a run that has just begun."""
+    await begin(journal, RUN, vms)
+    feed = Feed(journal)
+    feed.follow(RUN.id)
+    feed(begun(len(vms)))
+    return feed
+
+
+def row_names(message: Message) -> list[str]:
+    """Names in the rows of a whole page."""
+    data = json.loads(message.text)["data"]
+    return [row[data["fields"].index("name")] for row in data["rows"]]
+
+
+async def test_a_reader_never_holds_the_journals_past(journal: SqliteJournal) -> None:
+    """While the whole page is being made for somebody, what the run writes can be read at once."""
+    feed = await following(journal, some_vms(*range(2000)))
+    told = list[Message]()
+
+    async def read() -> None:
+        async for message in feed.messages():
+            told.append(message)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        assert told == []  # it is in the middle of it
+        await journal.finish(RUN.model_copy(update={"status": "finished", "exit_code": 0}), [], [])
+        assert journal.report(RUN.id).run.status == "finished"
+        feed(event("run.finished", status="finished", exit_code=0))
+    assert [message.kind for message in told] == ["begin", "end"]
+    assert len(row_names(told[1])) == 2000
+
+
+async def test_the_run_has_its_turn_while_a_page_is_made(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every few hundred VMs, also where none of them has a row of its own."""
+    monkeypatch.setattr(html_data, "WHOLE", 100)
+    feed = await following(journal, some_vms(*range(2000)))
+    turns = 0
+
+    async def run() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        messages = feed.messages()
+        first = await anext(messages)
+        await messages.aclose()
+        tasks.cancel_scope.cancel()
+    assert row_names(first) == []
+    assert turns >= 2000 // module._AT_ONCE - 2
+
+
+async def test_changes_are_told_once(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the whole, each outcome comes with the next message, and what is in flight with each."""
+    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_REST", 0.0)
+    vms = some_vms(1, 2, 3)
+    feed = await following(journal, vms)
+    messages = feed.messages()
+    assert row_names(await anext(messages)) == ["vm 1", "vm 2", "vm 3"]
+    one = vms[0].uuid
+    feed(event("vm.started", one, name="vm 1", host="h", host_name="kvm-h", wave="all", usual_seconds=5.0))
+    change = json.loads((await anext(messages)).text)
+    assert [(uuid, name, host) for uuid, name, host, *_ in change["flying"]] == [(one, "vm 1", "kvm-h")]
+    await journal.settle(RUN.id, replace(vms[0], outcome=Outcome.FAILED, error={"code": "VM.1002"}))
+    feed(event("vm.outcome", one, name="vm 1", host="h", wave="all", outcome="failed", reason=None, cause="VM.1002"))
+    change = json.loads((await anext(messages)).text)
+    assert ([row[0] for row in change["rows"]], change["flying"]) == ([one], [])
+    assert {"failed", "VM.1002"} <= set(change["words"])
+    again = json.loads((await anext(messages)).text)
+    assert (again["rows"], again["words"]) == ([], [])
+    await messages.aclose()
+
+
+async def test_above_many_only_what_is_not_simply_stopped_has_a_row(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clean ones are counted by host; skipped ones are not simply stopped, and have their row."""
+    monkeypatch.setattr(html_data, "WHOLE", 2)
+    vms = some_vms(1, 2, 3)
+    feed = await following(journal, vms)
+    for vm, outcome in zip(vms, (Outcome.STOPPED_CLEAN, Outcome.SKIPPED, Outcome.FAILED), strict=True):
+        await journal.settle(RUN.id, replace(vm, outcome=outcome))
+    messages = feed.messages()
+    first = await anext(messages)
+    assert row_names(first) == ["vm 2", "vm 3"]
+    assert json.loads(first.text)["data"]["rest"][0]["outcomes"] == {"stopped_clean": 1}
+    await messages.aclose()
