@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 import click
+from anyio.abc import TaskGroup
 
 from orchestrator import app
 from orchestrator.cli import keys
@@ -77,6 +78,7 @@ class Onlookers:
         self._feed: Feed | None = None
         self._server: Server | None = None
         self._notifier: Notifier | None = None
+        self._telling: TaskGroup | None = None
         self._view: Progress | Screen | None = None
         self._left_out = set[str]()
 
@@ -100,9 +102,7 @@ class Onlookers:
         if self._feed is not None:
             self._feed.follow(run_id)
             listeners.append(self._feed)
-        if self._notifier is not None:
-            self._notifier.follow(run_id)
-            listeners.append(self._notifier)
+        listeners.append(self._notify)
         if self._quiet:
             return listeners
         if self._log_format is not None:
@@ -121,10 +121,7 @@ class Onlookers:
 
         Raises UsageError where a port cannot be had.
         """
-        from orchestrator.notify.notifier import Notifier  # noqa: PLC0415 - not for those who only look at a run
-
         self._journal = journal
-        self._notifier = Notifier(self._told, partial(self.say, "warning"))
         failed: BaseException | None = None
         async with contextlib.AsyncExitStack() as stack:
             if self._metrics_port is not None:
@@ -141,13 +138,12 @@ class Onlookers:
                 await stack.enter_async_context(self._server.serving())
                 click.echo(f"page: {self._server.url}")
             sys.stdout.flush()
-            async with anyio.create_task_group() as telling:
-                telling.start_soon(self._notifier.work, telling)
+            async with anyio.create_task_group() as self._telling:
                 try:
                     yield
                 except BaseException as error:  # raised below as it is: a task group would wrap it
                     failed = error
-                telling.cancel_scope.cancel()
+                self._telling.cancel_scope.cancel()
             if failed is not None:
                 raise failed
 
@@ -226,26 +222,43 @@ class Onlookers:
         return None if self._metrics is None else self._metrics.text()
 
     # ── those who are told ─────────────────────────────────────────────────────────────────────────────────────────
-    def _told(self, run_id: str) -> "tuple[list[Target], dict[str, str]]":
-        """Whom the run's plan names, and the environment for commands: without our credentials, or anybody's secret."""
-        from orchestrator.notify.targets import secret_names  # noqa: PLC0415
+    def _notify(self, event: Event) -> None:
+        """A listener: from the run's beginning on, where its plan names anybody."""
+        if event.kind in {"run.started", "run.resumed"}:
+            self._notifier = self._notifier_of(self._run_id)
+        if self._notifier is not None:
+            self._notifier(event)
 
+    def _notifier_of(self, run_id: str | None) -> "Notifier | None":
         assert self._journal is not None
+        assert self._telling is not None
+        assert run_id is not None
         try:
             plan_file = app.plan_of(self._journal, run_id)
         except JournalError as error:
             self.say("warning", f"nobody is told of the run: {error}")
-            return [], {}
+            return None
+        if not plan_file.plan.notify:
+            return None
+        from orchestrator.notify.notifier import Notifier  # noqa: PLC0415 - most runs tell nobody
+        from orchestrator.notify.targets import secret_names  # noqa: PLC0415
+
+        # Without our credentials, and without what others are told by.
         hidden = secret_names(plan_file.plan.notify)
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("ZSTACK_") and name not in hidden
         }
-        return self._targets(plan_file, strict=False), environment
+        targets = self._targets(plan_file, strict=False)
+        notifier = Notifier(run_id, targets, environment, partial(self.say, "warning"))
+        notifier.begin(self._telling)
+        return notifier
 
     def _targets(self, plan_file: PlanFile, *, strict: bool) -> "list[Target]":
-        from orchestrator.notify.targets import target_of  # noqa: PLC0415
-
         found: list[Target] = []
+        if not plan_file.plan.notify:
+            return found
+        from orchestrator.notify.targets import target_of  # noqa: PLC0415 - as above
+
         for number, entry in enumerate(plan_file.plan.notify):
             if entry.command is not None and not self._allow_commands:
                 self._leave_out(f"notify[{number}]: commands are left out without --allow-commands")

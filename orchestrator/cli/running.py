@@ -54,7 +54,7 @@ def run(
 ) -> int:  # fmt: skip
     """Stop the VMs of PLAN, verify, and report.
 
-    Example: orchestrator run plans/rack.yaml --yes
+    Example: orchestrator run plans/rack-power.yaml --yes
     """
     conductor = Conductor(**options)
 
@@ -97,7 +97,7 @@ def preview(
 ) -> int:  # fmt: skip
     """Show everything a run of PLAN would do, without a change. The forecast rests on the runs of the journal.
 
-    Example: orchestrator preview plans/rack.yaml --out rack.preview.json
+    Example: orchestrator preview plans/rack-power.yaml --out rack.preview.json
     """
     plan_file = load_plan(plan)
     settings = settings_from(endpoint, ca_file, insecure=insecure)

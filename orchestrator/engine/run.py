@@ -131,7 +131,7 @@ class Run:
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
         if self._halt:  # as it is already: only the answer is due
-            self._tell("run.halted", None, {"reason": Reason.OPERATOR.value, "jobs": self.jobs_at_node})
+            self._tell_halt(Reason.OPERATOR)
         self._stop_sending(Reason.OPERATOR)
 
     def leave(self) -> None:
@@ -189,8 +189,13 @@ class Run:
         self._halt.set(reason)
         if reason is not Reason.WINDOW:  # which is noted where it leaves somebody out
             self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
-        self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node})
+        self._tell_halt(reason)
         self._dispatcher.wake()
+
+    def _tell_halt(self, reason: Reason) -> None:
+        """An operator's word is that of whoever this process runs for."""
+        by = self._owner.who if reason is Reason.OPERATOR else None
+        self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node, "by": by})
 
     def _lose_journal(self) -> None:
         self._halt.set(Reason.JOURNAL)

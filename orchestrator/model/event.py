@@ -41,7 +41,7 @@ EVENTS: Mapping[str, Kind] = {
     "run.paused": Kind("Nothing more is started until somebody lets it go on.", ("by", "in_flight")),
     "run.continued": Kind("After a pause.", ("by", "in_flight")),
     "run.halted": Kind(
-        "Nothing more is sent, for this `reason`; `jobs` go on at the node.", ("reason", "jobs"), warning=True
+        "Nothing more is sent, for this `reason`; `jobs` go on at the node.", ("reason", "jobs", "by"), warning=True
     ),
     "run.verifying": Kind("So many VMs are read again, in so many seconds.", ("vms", "in_seconds")),
     "run.verification_failed": Kind("So many VMs could not be read again.", ("vms",), warning=True),

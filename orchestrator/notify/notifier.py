@@ -23,44 +23,30 @@ _MOST_WAITING = 100
 _CAUSES = 3
 
 
-Told = Callable[[str], tuple[Sequence[Target], Mapping[str, str]]]
-"""Of a run, by its id: whom its plan names, and the environment that commands are given."""
-
-
 class Notifier:
-    """A listener of one run. `warn` is told what went wrong, once a target."""
+    """A listener of one run. `environment` is what commands are given; `warn` is told what went wrong, once a target."""
 
-    def __init__(self, told: Told, warn: Callable[[str], None]) -> None:
-        self._told = told
-        self._warn = warn
-        self._run_id = ""
-        self._picture = Picture()
-        self._lines: list[_Line] = []
-        self._begun = anyio.Event()
-
-    def follow(self, run_id: str) -> None:
-        """The run that there is now."""
+    def __init__(
+        self, run_id: str, targets: Sequence[Target], environment: Mapping[str, str], warn: Callable[[str], None]
+    ) -> None:
         self._run_id = run_id
+        self._picture = Picture()
+        self._lines = [_Line(target, environment, warn) for target in targets]
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """Tell what there is to tell, until `tasks` are cancelled."""
+        for line in self._lines:
+            tasks.start_soon(line.work)
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
         self._picture(event)
-        if event.kind in {"run.started", "run.resumed"} and not self._begun.is_set():
-            targets, environment = self._told(self._run_id)
-            self._lines = [_Line(target, environment, self._warn) for target in targets]
-            self._begun.set()
         occasion = self._occasion(event)
         if occasion is not None and any(occasion in line.target.on for line in self._lines):
             message = self._message(occasion, event)
             for line in self._lines:
                 if occasion in line.target.on:
                     line.add(message)
-
-    async def work(self, tasks: TaskGroup) -> None:
-        """Tell what there is to tell, until cancelled."""
-        await self._begun.wait()
-        for line in self._lines:
-            tasks.start_soon(line.work)
 
     async def drain(self) -> None:
         """Return when everything has been told, or given up."""
