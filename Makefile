@@ -22,7 +22,7 @@ demo: $(STAMP)  ## a simulated node, a fleet, and a run against it
 	@$(BIN)/python plans/demo.py
 
 test: $(STAMP)  ## every test
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 fuzz: $(STAMP)  ## plans and answers of the node, mutated: 20 000 plans, 800 runs, 120 000 parsers
 	@ORCHESTRATOR_FUZZ_CASES=$${ORCHESTRATOR_FUZZ_CASES:-20000} $(BIN)/python -m pytest -q -n 2 --dist loadfile \

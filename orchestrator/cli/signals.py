@@ -13,6 +13,7 @@ import anyio.abc
 
 from orchestrator.engine.run import Run
 
+_HANG_UP = getattr(signal, "SIGHUP", None)
 _BY_HANDLER = os.name == "nt"
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -107,5 +108,7 @@ class Signals:
     async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         with received(*_ENDINGS) as signals:
             task_status.started()
-            async for _ in signals:
-                self._take_one()
+            async for number in signals:
+                # One terminal that hangs up may say so twice, from the system and from its shell: it is no second word.
+                if not (self._seen and number == _HANG_UP):
+                    self._take_one()
