@@ -13,7 +13,7 @@ from orchestrator.model.moment import rfc3339
 from orchestrator.model.report import RunReport, VmRecord
 from orchestrator.model.safe import clip
 from orchestrator.observe.picture import Picture
-from orchestrator.observe.words import clock, counts, slow_line
+from orchestrator.observe.words import counts, slow_line, standing
 from orchestrator.reports.html import title_of, top
 from orchestrator.reports.html_data import NAME_COLUMNS, PageData, to_json
 from orchestrator.reports.wording import simply_done
@@ -141,16 +141,7 @@ class Feed:
         picture, now = self.picture, time.time()
         if picture.finished:
             return []
-        lines = [counts(picture)]
-        if picture.halted is not None:
-            lines.append(f"nothing more is sent ({picture.halted}); what is in flight is watched to its end")
-        elif picture.away:
-            lines.append("the node is away: nothing is sent until it is back")
-        elif picture.verifying:
-            lines.append("verifying: every VM is read again")
-        elif picture.outlook is not None:
-            outlook = picture.outlook
-            lines.append(f"over at {clock(outlook.likely)} ({clock(outlook.low)} to {clock(outlook.high)})")
+        lines = list(filter(None, (counts(picture), standing(picture))))
         slow = picture.slow(now)
         lines += [f"slow or never? {slow_line(flight, now)}" for flight in slow[:_SLOW]]
         if len(slow) > _SLOW:

@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.model.event import Event
 from orchestrator.model.safe import one_line, visible
 from orchestrator.observe.picture import Picture, Tally
-from orchestrator.observe.words import clock, counts, news, outcomes, slow_line
+from orchestrator.observe.words import clock, counts, news, outcomes, slow_line, standing
 
 _BAR = 30
 _WAVES, _HOSTS, _CAUSES, _SLOW = 8, 5, 5, 8
@@ -120,17 +120,7 @@ def _overall(picture: Picture, bars: str) -> RenderableType:
     line = _bar(picture.done, len(picture.flights), picture.to_come, bars)
     line.append(f" {counts(picture)}")
     times = Text(no_wrap=True, overflow="ellipsis")
-    if picture.finished:
-        times.append("over")
-    elif picture.verifying:
-        times.append("verifying: every VM is read again")
-    elif picture.halted is not None:
-        times.append(f"nothing more is sent ({picture.halted}); what is in flight is watched to its end", style="yellow")
-    elif picture.away:
-        times.append("the node is away: nothing is sent until it is back", style="yellow")
-    elif picture.outlook is not None:
-        outlook = picture.outlook
-        times.append(f"over at {clock(outlook.likely)} ({clock(outlook.low)} to {clock(outlook.high)})")
+    times.append(standing(picture), style="yellow" if picture.halted or picture.away or picture.paused else "")
     if picture.closes is not None and not picture.finished:
         late = picture.outlook is not None and picture.outlook.likely > picture.closes
         times.append("; " if times.plain else "")

@@ -101,6 +101,23 @@ def counts(picture: Picture) -> str:
     return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}"
 
 
+def standing(picture: Picture) -> str:
+    """Where the run is: what holds it up, what it does last, or when it is expected to be over; empty before a forecast."""
+    if picture.finished:
+        return "over"
+    if picture.verifying:
+        return "verifying: every VM is read again"
+    if picture.halted is not None:
+        return f"nothing more is sent ({picture.halted}); what is in flight is watched to its end"
+    if picture.away:
+        return "the node is away: nothing is sent until it is back"
+    if picture.paused:
+        return "paused: nothing more is started until somebody lets it go on"
+    if (outlook := picture.outlook) is not None:
+        return f"over at {clock(outlook.likely)} ({clock(outlook.low)} to {clock(outlook.high)})"
+    return ""
+
+
 def outcomes(picture: Picture) -> str:
     """`118 stopped_clean, 2 failed`; empty before the first."""
     return ", ".join(f"{count} {word}" for word, count in sorted(picture.outcomes.items()) if count)

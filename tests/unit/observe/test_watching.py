@@ -220,6 +220,7 @@ def test_a_terminal_says_what_holds_it_up(monkeypatch: pytest.MonkeyPatch) -> No
     paused = event("run.paused", by="ops", in_flight=1)
     drawn, said = screen(monkeypatch, begun(), started("a"), paused)
     assert "1 in flight, paused" in drawn
+    assert "paused: nothing more is started until somebody lets it go on" in drawn
     assert "p goes on" in drawn
     assert "paused by ops: nothing more is started, 1 in flight go on" in said
     drawn, _ = screen(monkeypatch, begun(), event("node.away", detail="refused"))
