@@ -195,10 +195,10 @@ class Onlookers:
         await begun.wait()
         while self._view is not None:
             try:
-                self._view.tick()
-            except Exception as error:  # the run goes on without a picture of it
-                if not isinstance(error, OSError | ValueError):
-                    self._say("warning", f"the picture of the run has a defect ({error!r}) and is left out from here on")
+                with contextlib.suppress(OSError, ValueError):  # a terminal that is gone, or takes nothing just now
+                    self._view.tick()
+            except Exception as error:
+                self._say("warning", f"the picture of the run has a defect ({error!r}) and is left out from here on")
                 self._view.close()
                 return
             await anyio.sleep(_TICK_SECONDS)
