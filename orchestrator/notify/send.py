@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -59,21 +60,18 @@ def _post(target: Webhook, body: bytes) -> None:
 async def run(target: Command, message: bytes, environment: Mapping[str, str]) -> None:
     """The program, with the message on its standard input; what it writes goes nowhere, and after 10 s it is ended."""
     try:
-        process = await anyio.open_process(
-            target.argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as words:  # and no pipe, which a program that does not read would break
+            words.write(message)
+            words.seek(0)
+            process = await anyio.open_process(
+                target.argv, stdin=words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
     except (OSError, ValueError) as error:
         raise NotToldError(f"it cannot be run ({getattr(error, 'strerror', None) or error})") from None
     code = None
     try:
         with anyio.move_on_after(SECONDS):
-            assert process.stdin is not None
-            try:
-                await process.stdin.send(message)
-                await process.stdin.aclose()
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # it does not care for the message; its exit code says whether that is well
             code = await process.wait()
     finally:
         if process.returncode is None:
