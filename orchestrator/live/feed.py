@@ -16,7 +16,6 @@ from orchestrator.observe.picture import Picture
 from orchestrator.observe.words import counts, slow_line, standing
 from orchestrator.reports.html import title_of, top
 from orchestrator.reports.html_data import NAME_COLUMNS, PageData, to_json
-from orchestrator.reports.wording import simply_done
 
 _AT_ONCE = 200
 """VMs that are read before the run has its turn again."""
@@ -36,16 +35,6 @@ class Message:
 @dataclass(eq=False, slots=True)
 class _Reader:
     changed: set[str] = field(default_factory=set)
-
-
-class _Shown:
-    """Hosts by the names that events have told."""
-
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
-
-    def shown(self, uuid: str | None) -> str:
-        return self._picture.host_name(uuid)
 
 
 class Feed:
@@ -83,7 +72,7 @@ class Feed:
             while not self.picture.finished:
                 began = time.monotonic()
                 if data is None:
-                    data = PageData(self._report(), _Shown(self.picture))
+                    data = PageData(self._report(), self.picture.host_name)
                     yield Message("begin", await self._whole(data, live=True))
                 else:
                     yield Message("update", await self._change(data, reader))
@@ -123,7 +112,7 @@ class Feed:
 
     async def _change(self, data: PageData, reader: _Reader) -> str:
         changed, reader.changed = sorted(reader.changed), set()
-        rows = [data.row(vm) async for vm in self._vms(changed) if data.whole or not simply_done(vm)]
+        rows = [row async for vm in self._vms(changed) if (row := data.change(vm)) is not None]
         report, now = self._report(), data.since(rfc3339(time.time()))
         flights = self.picture.flights.values()
         about = {key: value for key, value in data.about(report).items() if key in {"waves", "window", "to"}}

@@ -165,7 +165,7 @@ class Server:
             try:
                 await self._tell(answer)
             except* ConnectionError:
-                self._gone.set()  # a reader that has left
+                pass  # a reader that has left
             except* Exception as errors:  # which asks again by itself; the run goes on
                 self._warn(f"a reader of the run's page was cut off: {errors.exceptions[0]!r}")
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.model.report import AttemptRecord, RunReport, VmRecord, cause_of_failure
 from orchestrator.model.safe import clip
@@ -99,11 +99,8 @@ class _Rest:
             self.last = ended if self.last is None else max(self.last, ended)
 
 
-class Names(Protocol):
-    """What hosts are called."""
-
-    def shown(self, uuid: str | None) -> str:
-        """The name to show."""
+Names = Callable[[str | None], str]
+"""The name to show for a host's UUID."""
 
 
 class PageData:
@@ -113,10 +110,12 @@ class PageData:
         self.report = report
         self.whole = report.totals.get("targets", 0) <= WHOLE
         self.since = _since(report.run.started_at)
-        self._names = names or HostNames(report.hosts)
+        self._names = names or HostNames(report.hosts).shown
         self._words = _Words()
         self._given = 0
         self._rest: dict[str, _Rest] = {}
+        self._listed: set[str] = set()
+        """Where not every VM has a row: those that have."""
 
     def row(self, vm: VmRecord) -> str:
         """Its row as JSON, with as much of it as fits."""
@@ -127,7 +126,13 @@ class PageData:
                 break
             self._words.forget()
         self._words.keep()
+        if not self.whole:
+            self._listed.add(vm.uuid)
         return row
+
+    def change(self, vm: VmRecord) -> str | None:
+        """Its row as it is now; None where it has none. One that had a row keeps it, whatever has become of it."""
+        return self.row(vm) if self.whole or vm.uuid in self._listed or not simply_done(vm) else None
 
     def new_words(self) -> str:
         """As JSON, the words that rows have numbered since this was asked last."""
@@ -143,7 +148,7 @@ class PageData:
         """Its row; None where it has none of its own and is counted instead."""
         if self.whole or not simply_done(vm):
             return self.row(vm)
-        host = self._rest.setdefault(clip(self._names.shown(vm.host_uuid), NAME_COLUMNS), _Rest())
+        host = self._rest.setdefault(clip(self._names(vm.host_uuid), NAME_COLUMNS), _Rest())
         host.add(str(vm.outcome), self.since(vm.started_at), self.since(vm.finished_at))
         return None
 
@@ -199,7 +204,7 @@ def _row(vm: VmRecord, room: _Room, words: _Words, names: Names, since: Callable
         "name": clip(vm.name, room.name) if vm.name else None,
         "outcome": words(vm.outcome, NAME_COLUMNS),
         "reason": words(reason_phrase(vm.reason), NAME_COLUMNS),
-        "host": words(names.shown(vm.host_uuid), room.name),
+        "host": words(names(vm.host_uuid), room.name),
         "wave": words(vm.wave, room.name),
         "before": words(vm.state_before, room.name),
         "state": words(vm.state, room.name),

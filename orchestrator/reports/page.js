@@ -296,7 +296,7 @@ const page = (() => {
       if (vm.cause) chain.append(made("code", vm.cause));
       dialog.append(made("h3", "Error"), chain, made("p", vm.error));
     }
-    dialog.append(made("h3", vm.attempts.length ? "Steps" : vm.outcome === FLYING ? "Under way" : "Nothing was sent to it"));
+    dialog.append(made("h3", vm.attempts.length || vm.left_out ? "Steps" : vm.outcome === FLYING ? "Under way" : "Nothing was sent to it"));
     if (vm.left_out) dialog.append(made("p", `${vm.left_out} earlier ones are in report.json.`, "more"));
     if (vm.attempts.length) dialog.append(steps(vm));
     dialog.showModal();

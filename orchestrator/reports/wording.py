@@ -4,9 +4,8 @@ from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunReport, StopRecord, VmRecord, WindowRecord
 from orchestrator.model.safe import visible
 
-SIMPLE = frozenset(
-    {Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.SKIPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
-)
+_DONE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING})
+SIMPLE = _DONE | {Outcome.SKIPPED}
 """Outcomes that nobody has to look at."""
 
 _REASONS = {
@@ -84,9 +83,6 @@ def breakdown(totals: dict[str, int], action: str = "stop") -> list[tuple[int, s
 def simply_done(vm: VmRecord) -> bool:
     """It is where the run was to bring it, and nobody lost its power for it."""
     return vm.outcome in _DONE
-
-
-_DONE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING})
 
 
 def needs_attention(vm: VmRecord) -> bool:

@@ -134,3 +134,25 @@ async def test_above_many_only_what_is_not_simply_stopped_has_a_row(
     assert row_names(first) == ["vm 2", "vm 3"]
     assert json.loads(first.text)["data"]["rest"][0]["outcomes"] == {"stopped_clean": 1}
     await messages.aclose()
+
+
+async def test_a_row_that_was_given_keeps_up_with_its_vm(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above many: what failed and is found stopped later has its row told anew, for the reader has the old one."""
+    monkeypatch.setattr(html_data, "WHOLE", 1)
+    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_REST", 0.0)
+    vms = some_vms(1, 2)
+    feed = await following(journal, vms)
+    await journal.settle(RUN.id, replace(vms[0], outcome=Outcome.FAILED))
+    messages = feed.messages()
+    assert row_names(await anext(messages)) == ["vm 1"]
+    for vm in vms:
+        await journal.settle(RUN.id, replace(vm, outcome=Outcome.STOPPED_CLEAN))
+        feed(
+            event(
+                "vm.outcome", vm.uuid, name=vm.name, host="h", wave="all", outcome="stopped_clean", reason=None, cause=None
+            )
+        )
+    change = json.loads((await anext(messages)).text)
+    assert [row[0] for row in change["rows"]] == [vms[0].uuid]
+    await messages.aclose()
