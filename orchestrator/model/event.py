@@ -28,11 +28,15 @@ class Kind:
     logged: bool = True
 
 
-_BEGUN = ("plan", "targets", "to_stop", "to_start", "waves", "closes", "requests_per_second", "in_flight")
+_BEGUN = (
+    "plan", "targets", "to_stop", "to_start", "to_migrate", "hosts", "waves", "closes", "requests_per_second", "in_flight",
+)  # fmt: skip
 _LIMITS = ("requests_per_second", "in_flight")
 
 EVENTS: Mapping[str, Kind] = {
-    "run.started": Kind("A run begins: what is to be done by wave, when its window closes, its limits.", _BEGUN),
+    "run.started": Kind(
+        "A run begins: what is to be done by wave, when its window closes, its limits; `hosts` are to be emptied.", _BEGUN
+    ),
     "run.resumed": Kind("Another process carries a run on; `under_way` had been sent already.", (*_BEGUN, "under_way")),
     "run.hosts": Kind("What hosts are called, by their UUIDs (not in the log).", ("names",), logged=False),
     "run.forecast": Kind(
@@ -47,6 +51,14 @@ EVENTS: Mapping[str, Kind] = {
     "run.verification_failed": Kind("So many VMs could not be read again.", ("vms",), warning=True),
     "run.finished": Kind("The run is over.", ("status", "exit_code")),
     "run.reported": Kind("Its reports are written (in the journal alone)."),
+    "host.sent": Kind("A call that changes a host's state leaves.", ("host", "name", "action", "job_uuid", "until")),
+    "host.outcome": Kind(
+        "What became of a host's change of state, or why it is not sent.",
+        ("host", "name", "action", "outcome", "evidence", "cause"),
+    ),
+    "vms.found": Kind(
+        "VMs have turned up on hosts that are emptied: they have their turn too, by wave.", ("vms", "waves", "hosts")
+    ),
     "wave.opened": Kind("The VMs of a wave have their turn from now on.", ("wave",)),
     "wave.finished": Kind("All VMs of a wave have an outcome.", ("wave",)),
     "budget.crossed": Kind(

@@ -8,6 +8,7 @@ class Outcome(StrEnum):
 
     STARTED = "started"
     ALREADY_RUNNING = "already_running"
+    MIGRATED = "migrated"
     ALREADY_STOPPED = "already_stopped"
     STOPPED_CLEAN = "stopped_clean"
     STOPPED_FORCED = "stopped_forced"
@@ -28,6 +29,7 @@ class Outcome(StrEnum):
 _SENTENCES = {
     Outcome.STARTED: "Started by this run.",
     Outcome.ALREADY_RUNNING: "It ran already; this run did not start it.",
+    Outcome.MIGRATED: "Moved by this run to a host that is not emptied; it was not stopped.",
     Outcome.ALREADY_STOPPED: "Stopped, but not by this run.",
     Outcome.STOPPED_CLEAN: "Stopped; it ended well before the node cuts the power, so the guest most likely shut down.",
     Outcome.STOPPED_FORCED: "Stopped, but so late, or from such a state, that the power was most likely cut.",
@@ -46,7 +48,13 @@ STOPPED = frozenset({Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED, Outcome.STOP
 BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND})
 """Outcomes with a cause that a report groups them by; they make the exit code 1."""
 
-GOOD = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.SKIPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
+GOOD = STOPPED | {
+    Outcome.ALREADY_STOPPED,
+    Outcome.SKIPPED,
+    Outcome.STARTED,
+    Outcome.ALREADY_RUNNING,
+    Outcome.MIGRATED,
+}
 """Outcomes that leave exit code 0."""
 
 
@@ -59,6 +67,10 @@ class Reason(StrEnum):
     STATE = "state"
     STILL_STOPPING = "still_stopping"
     STILL_STARTING = "still_starting"
+    STILL_MIGRATING = "still_migrating"
+    NO_CANDIDATE = "no_candidate"
+    ELSEWHERE = "elsewhere"
+    PROTECTED = "protected"
     TOUCHED = "touched"
     STATE_UNKNOWN = "state_unknown"
     UNREADABLE = "unreadable"
@@ -71,15 +83,20 @@ class Reason(StrEnum):
     OPERATOR = "operator"
     NODE = "node"
     JOURNAL = "journal"
+    HOST = "host"
     HA = "ha"
 
 
 class AttemptType(StrEnum):
-    """What was sent."""
+    """What was sent: the last three to a host, all others to a VM."""
 
     GRACE = "grace"
     COLD = "cold"
     START = "start"
+    MIGRATE = "migrate"
+    DISABLE = "disable"
+    MAINTAIN = "maintain"
+    ENABLE = "enable"
 
 
 class AttemptReason(StrEnum):
@@ -101,3 +118,34 @@ class AttemptResult(StrEnum):
     TIMED_OUT = "timed_out"
     LOST = "lost"
     RUNNING = "running"
+
+
+class HostOutcome(StrEnum):
+    """What became of one thing that was to be done to a host."""
+
+    DONE = "done"
+    ALREADY = "already"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_EMPTY = "not_empty"
+    NOT_REACHED = "not_reached"
+    LEFT = "left"
+
+    @property
+    def sentence(self) -> str:
+        """What it means, for a person."""
+        return _HOST_SENTENCES[self]
+
+
+_HOST_SENTENCES = {
+    HostOutcome.DONE: "Done by this run.",
+    HostOutcome.ALREADY: "It was so already; nothing was sent.",
+    HostOutcome.FAILED: "Not done.",
+    HostOutcome.UNKNOWN: "It was sent, and nobody can say what became of it.",
+    HostOutcome.NOT_EMPTY: "Not sent: something is left on the host.",
+    HostOutcome.NOT_REACHED: "Its turn never came; nothing was sent.",
+    HostOutcome.LEFT: "Left alone: somebody has had the host since.",
+}
+
+HOST_GOOD = frozenset({HostOutcome.DONE, HostOutcome.ALREADY, HostOutcome.LEFT})
+"""Outcomes of a host that leave exit code 0."""

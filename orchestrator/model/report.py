@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from orchestrator.model.fault import fault_of
-from orchestrator.model.outcome import BAD, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.outcome import BAD, AttemptReason, AttemptResult, AttemptType, HostOutcome, Outcome, Reason
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -23,6 +23,8 @@ class _Record(BaseModel):
 
 # Evidence, attempts and VMs are no models: a run holds one or more a target and changes them at every step, and a model
 # takes ten times the memory.
+
+HostAction = Literal["disable", "maintain", "enable"]
 
 Basis = Literal["job", "state", "none"]
 """Where something was seen: in a job's word, in the VM's state, or nowhere."""
@@ -41,7 +43,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One PUT: what, why, under which job, and how it ended. `error` is the whole chain as the node sent it."""
+    """One PUT: what, why, under which job, and how it ended. `error` is the whole chain as the node sent it.
+
+    `host_uuid`: where a migration was to go; None for all else.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -53,11 +58,16 @@ class AttemptRecord:
     ended_at: str | None = None
     result: AttemptResult
     error: dict[str, Any] | None = None
+    host_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmRecord:
-    """One target and its outcome; `outcome` is None only in the report of an unfinished run."""
+    """One target and its outcome; `outcome` is None only in the report of an unfinished run.
+
+    `host_uuid` is the host it was last read on before anything was sent; `migrated_to` the one it is on instead, None where
+    it was not migrated.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -80,6 +90,7 @@ class VmRecord:
     finished_at: str | None = None
     elapsed_seconds: float | None = None
     attempts: tuple[AttemptRecord, ...] = ()
+    migrated_to: str | None = None
     inventory: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
@@ -139,8 +150,32 @@ class LeftOnHost(_Record):
     why: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostActionRecord:
+    """One thing that was to be done to a host, in the order in which they were begun.
+
+    `outcome` is None only while the run goes on. `evidence` is a sentence; the states are the node's words, None where they
+    could not be read; `error` is the last attempt's, whole.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    action: HostAction
+    outcome: HostOutcome | None = None
+    evidence: str | None = None
+    state_before: str | None = None
+    state: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    error: dict[str, Any] | None = None
+
+
 class HostRecord(_Record):
-    """One host with its targets' totals; `left_on_host` is None where it could not be read, empty when it is empty."""
+    """One host with its targets' totals; `left_on_host` is None where it could not be read, empty when it is empty.
+
+    `actions`: what was done to the host itself, by a plan that empties it or by a restore; empty otherwise.
+    """
 
     uuid: str
     name: str | None
@@ -148,6 +183,7 @@ class HostRecord(_Record):
     state: str | None
     totals: dict[str, int]
     left_on_host: tuple[LeftOnHost, ...] | None
+    actions: tuple[HostActionRecord, ...] = ()
 
 
 class Excluded(_Record):
@@ -185,11 +221,18 @@ class WindowRecord(_Record):
 
 
 RunStatus = Literal["running", "finished", "stopped_early", "interrupted", "refused"]
-EndedBy = Literal["budget", "ramp", "window", "operator", "node", "journal"]
+EndedBy = Literal["budget", "ramp", "window", "operator", "node", "journal", "host"]
+
+
+class EvacuationRecord(_Record):
+    """What a run that empties hosts was to do with the VMs on them and with the hosts."""
+
+    vms: Literal["stop", "migrate_then_stop", "migrate"]
+    hosts: Literal["disable", "maintain", "leave"]
 
 
 class RunRecord(_Record):
-    """The run itself."""
+    """The run itself; `evacuate` is None where it empties no hosts."""
 
     id: str
     plan: str
@@ -213,6 +256,7 @@ class RunRecord(_Record):
     selectors: tuple[SelectorCount, ...] = ()
     warnings: tuple[str, ...] = ()
     window: WindowRecord | None = None
+    evacuate: EvacuationRecord | None = None
 
 
 class ReportDocument(_Record):
