@@ -9,7 +9,20 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.plan import rules
 from orchestrator.plan.check_waves import WrongKeys, check_waves
 from orchestrator.plan.explain import dotted, explain, found, section_at
-from orchestrator.plan.model import Guard, Notify, Plan, ReportOptions, Selection, StopOptions, WaveLimits, Window
+from orchestrator.plan.model import (
+    Evacuate,
+    Guard,
+    HostSelection,
+    Migrate,
+    Notify,
+    Plan,
+    ReportOptions,
+    Selection,
+    StopOptions,
+    Targets,
+    WaveLimits,
+    Window,
+)
 from orchestrator.plan.tree import Listing, Located, Mapping, Node, Path, Place, Scalar, located
 
 _PLACED = {"placed": True}
@@ -54,6 +67,7 @@ def check_plan(root: Node, known: list[tuple[Place | None, str]]) -> Checked:
     for section, spot in checked.places.items():
         if isinstance(spot.node, Mapping) and section_at(section) and not _refused(section, bad):
             checked.problems.extend(_breaches(section, spot.node, wrong.get(section, set()), checked.places))
+    checked.problems.extend(_about_targets(data, wrong, checked.places))
     if ("waves",) not in bad:
         checked.problems.extend(check_waves(data, wrong, checked.places))
     if not checked.problems:
@@ -130,7 +144,7 @@ def _breaches(
         for key, entry in written.items()
         if key not in wrong and key in model.model_fields and section_at((*section, key)) is None
     }
-    if model in {Selection, Notify} and wrong:
+    if model in {Selection, HostSelection, Notify} and wrong:
         return
     for breach in _broken(model, sound):
         if wrong.isdisjoint(breach.keys):
@@ -144,7 +158,10 @@ def _breaches(
 
 def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Breach]:
     """The broken rules of one section by itself; those of a wave's `stop` depend on the plan's."""
-    if not issubclass(model, StopOptions | Guard | Notify | ReportOptions | Selection | WaveLimits | Window):
+    if not issubclass(
+        model,
+        StopOptions | Guard | Notify | ReportOptions | Selection | HostSelection | WaveLimits | Window | Migrate | Evacuate,
+    ):
         return
     if any(field.is_required() and key not in sound for key, field in model.model_fields.items()):
         return
@@ -163,3 +180,24 @@ def _broken(model: type[BaseModel], sound: dict[str, Any]) -> Iterator[rules.Bre
             yield from rules.report_breaches(report)
         case Selection() as selection:
             yield from rules.selection_breaches(selection)
+        case HostSelection() as hosts:
+            yield from rules.host_selection_breaches(hosts)
+        case Migrate() as migrate:
+            yield from rules.positive_breaches(migrate, "timeout")
+        case Evacuate() as evacuate:
+            yield from rules.positive_breaches(evacuate, "host_timeout")
+
+
+def _about_targets(
+    data: dict[str, Any], wrong: dict[Path, set[str | int]], places: dict[Path, Located]
+) -> Iterator[tuple[Place, str]]:
+    """VMs or hosts, and what becomes of hosts; nothing of it where the keys themselves are wrong."""
+    targets = data.get("targets")
+    if not isinstance(targets, dict) or wrong.get((), set()) & {"targets", "evacuate"} or wrong.get(("targets",)):
+        return
+    named = [key for key in targets if (targets[key] or key == "hosts") and key in Targets.model_fields]
+    for keys, message in rules.targets_breaches(named):
+        path: Path = ("targets", *keys)
+        yield places[path].key_place if keys else places[path].node.place, f"`{dotted(path)}`: {message}"
+    for path, message in rules.evacuation_breaches(named, evacuates="evacuate" in data):
+        yield places[path].key_place, f"`{dotted(path)}`: {message}"

@@ -9,13 +9,17 @@ from pydantic_core import ErrorDetails
 from orchestrator.plan.conditions import OPERATORS, ConditionError
 from orchestrator.plan.model import (
     Budget,
+    Evacuate,
     Guard,
+    HostSelection,
     Limits,
+    Migrate,
     Notify,
     Plan,
     ReportOptions,
     Selection,
     StopOptions,
+    Targets,
     Verify,
     Wave,
     WaveBudget,
@@ -28,7 +32,8 @@ from orchestrator.plan.wording import closest, listed, shown, visible
 
 SECTIONS: dict[Path, type[BaseModel]] = {
     (): Plan,
-    ("targets",): Selection,
+    ("targets",): Targets,
+    ("targets", "hosts"): HostSelection,
     ("exclude",): Selection,
     ("stop",): StopOptions,
     ("limits",): Limits,
@@ -38,6 +43,8 @@ SECTIONS: dict[Path, type[BaseModel]] = {
     ("report",): ReportOptions,
     ("budget",): Budget,
     ("window",): Window,
+    ("evacuate",): Evacuate,
+    ("evacuate", "migrate"): Migrate,
     ("notify", 0): Notify,
     ("waves", 0): Wave,
     ("waves", 0, "stop"): WaveStop,
@@ -172,14 +179,16 @@ def _unknown_key(path: Path) -> str:
 
 
 def _home(key: str, here: Path) -> Path | None:
-    """The section that knows the key: one inside the wave where it stands, or else the first of the plan."""
+    """The section that knows the key: one inside that where it stands, or else the first of the plan."""
     if here[:1] == ("waves",) and len(here) == 2:
         for name in ("stop", "limits", "budget"):
             model = section_at((*here, name))
             if model is not None and key in model.model_fields:
                 return (*here, name)
-    spared = ("targets",) if key == "may_be_empty" else ()  # the model of targets has the key, but targets do not take it
-    of_plan = ((path, model) for path, model in SECTIONS.items() if path and path[0] != "waves" and path != spared)
+    of_plan = sorted(
+        ((path, model) for path, model in SECTIONS.items() if path and path[0] != "waves"),
+        key=lambda found: found[0][: len(here)] != here,
+    )
     return next((path for path, model in of_plan if key in model.model_fields), None)
 
 

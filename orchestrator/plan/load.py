@@ -9,8 +9,9 @@ from orchestrator.errors import PlanError, Problem
 from orchestrator.plan.check import Checked, check_plan
 from orchestrator.plan.explain import dotted
 from orchestrator.plan.json_tree import parse_json
-from orchestrator.plan.model import Plan, Selection, Wave
+from orchestrator.plan.model import Plan, Selection
 from orchestrator.plan.order import overlap_message, taken_twice
+from orchestrator.plan.sections import Selectors
 from orchestrator.plan.selected import Selected
 from orchestrator.plan.tree import Lines, Listing, Parsed, Place, Scalar
 from orchestrator.plan.tree import Path as TreePath
@@ -167,7 +168,7 @@ class _UuidFiles:
         except ValueError:
             return []
 
-    def selected(self, path: TreePath, selection: Selection | Wave) -> Selected:
+    def selected(self, path: TreePath, selection: Selectors) -> Selected:
         """The selection with its files' UUIDs; of a plan without problems. Those of a wave pick among the targets."""
         sources = [("uuids", tuple(dict.fromkeys(selection.uuids)))] if selection.uuids else []
         sources += [(name, tuple(self._lists[name].uuids)) for name in self._names.get(path, [])]

@@ -8,15 +8,18 @@ from pydantic import Field, ValidationInfo, model_validator
 from orchestrator.plan.fields import Expect, Line, Prose, Section, Version
 from orchestrator.plan.order import order_breaches, overlap_message, taken_twice
 from orchestrator.plan.quantities import Quantity
-from orchestrator.plan.rules import Breach
+from orchestrator.plan.rules import Breach, evacuation_breaches
 from orchestrator.plan.sections import (
     Appliances,
     AtEnd,
     Budget,
+    Evacuate,
     Fallback,
     FallbackReason,
     Guard,
+    HostSelection,
     Limits,
+    Migrate,
     Notify,
     Occasion,
     ReportFormat,
@@ -24,6 +27,7 @@ from orchestrator.plan.sections import (
     Selection,
     StopOptions,
     StopType,
+    Targets,
     Verify,
     WaveBudget,
     WaveLimits,
@@ -37,11 +41,14 @@ __all__ = [
     "Appliances",
     "AtEnd",
     "Budget",
+    "Evacuate",
     "Expect",
     "Fallback",
     "FallbackReason",
     "Guard",
+    "HostSelection",
     "Limits",
+    "Migrate",
     "Notify",
     "Occasion",
     "Plan",
@@ -51,6 +58,7 @@ __all__ = [
     "Selection",
     "StopOptions",
     "StopType",
+    "Targets",
     "Verify",
     "Wave",
     "WaveBudget",
@@ -71,14 +79,16 @@ class Plan(Section):
     """A ticket or change number for the report, one line; absent (None) is none."""
     description: Prose | None = None
     """Free text for the report; absent (None) is none."""
-    targets: Selection
-    """The VMs to stop: the union of uuids, uuid_files and where."""
+    targets: Targets
+    """The VMs to stop: the union of uuids, uuid_files and where; or, under hosts, the hosts to empty."""
     exclude: Selection | None = None
     """VMs that are taken out of the targets before anything else; absent (None) excludes none."""
     waves: tuple[Wave, ...] = Field(default=(), min_length=1)
     """Parts of the targets with an order between them; absent is one wave with all of them."""
     stop: StopOptions = StopOptions()
     """How a VM is stopped."""
+    evacuate: Evacuate | None = None
+    """What becomes of the hosts under targets.hosts and of the VMs on them; absent (None) where no hosts are emptied."""
     limits: Limits = Limits()
     """How much happens at once."""
     budget: Budget = Budget()
@@ -116,5 +126,8 @@ class Plan(Section):
             yield Breach(("waves",), message)
         for _, owner, uuid, count in taken_twice((at, at, wave.uuids) for at, wave in enumerate(self.waves)):
             yield Breach(("waves",), overlap_message(uuid, count, self.waves[owner].name))
+        named = [key for key in type(self.targets).model_fields if getattr(self.targets, key)]
+        for path, message in evacuation_breaches(named, evacuates=self.evacuate is not None):
+            yield Breach(path[:1], message)
         for wave in self.waves:
             yield from override_breaches(self.stop, wave.stop)

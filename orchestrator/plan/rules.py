@@ -1,6 +1,6 @@
 """What must hold between the keys of one section. Each rule names the key that is at fault."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from orchestrator.plan.durations import format_duration
 
 if TYPE_CHECKING:
-    from orchestrator.plan.sections import Guard, Notify, ReportOptions, Selection, WaveLimits, WaveStop, Window
+    from orchestrator.plan.sections import (
+        Evacuate,
+        Guard,
+        HostSelection,
+        Migrate,
+        Notify,
+        ReportOptions,
+        Selection,
+        WaveLimits,
+        WaveStop,
+        Window,
+    )
 
 GRACE_OVER_POWER_CUT = 1.25
 """How much longer than the node's own power cut we must wait at least: less would give up on every slow guest."""
@@ -28,9 +39,7 @@ class Breach:
 
 def stop_breaches(stop: "WaveStop") -> Iterator[Breach]:
     """What is wrong between the keys of `stop`."""
-    for key in ("grace_timeout", "cold_timeout", "power_cut_after"):
-        if not getattr(stop, key):
-            yield Breach((key,), "found 0s; it must be longer than zero")
+    yield from positive_breaches(stop, "grace_timeout", "cold_timeout", "power_cut_after")
     least = stop.power_cut_after * GRACE_OVER_POWER_CUT
     if timedelta(0) < stop.grace_timeout < least:
         yield Breach(
@@ -48,6 +57,13 @@ def stop_breaches(stop: "WaveStop") -> Iterator[Breach]:
         )
     if len(set(stop.fallback_on)) < len(stop.fallback_on):
         yield Breach(("fallback_on",), "an entry is written twice; write each once")
+
+
+def positive_breaches(section: "WaveStop | Migrate | Evacuate", *keys: str) -> Iterator[Breach]:
+    """Durations that are waited for, and must not be zero."""
+    for key in keys:
+        if not getattr(section, key):
+            yield Breach((key,), "found 0s; it must be longer than zero")
 
 
 def limits_breaches(limits: "WaveLimits") -> Iterator[Breach]:
@@ -115,3 +131,29 @@ def selection_breaches(selection: "Selection") -> Iterator[Breach]:
     """A selection selects by something."""
     if not (selection.uuids or selection.uuid_files or selection.where):
         yield Breach((), "nothing is selected; give at least one of `uuids`, `uuid_files` or `where`")
+
+
+def host_selection_breaches(selection: "HostSelection") -> Iterator[Breach]:
+    """A selection of hosts selects by something."""
+    if not (selection.uuids or selection.names or selection.where):
+        yield Breach((), "no host is selected; give at least one of `uuids`, `names` or `where`")
+
+
+def targets_breaches(named: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """VMs or hosts, not both. `named`: the keys of `targets` that select something. Keys at fault, and the message."""
+    if not named:
+        yield (), "nothing is selected; give at least one of `uuids`, `uuid_files` or `where`, or `hosts` to empty hosts"
+    if "hosts" in named:
+        for key in named:
+            if key != "hosts":
+                words = "beside `hosts` the targets are the VMs on them; leave it out, and stop others by another plan"
+                yield (key,), words
+
+
+def evacuation_breaches(named: Collection[str], *, evacuates: bool) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Hosts to be emptied, and what becomes of them, stand together. The path at fault, and the message."""
+    if "hosts" in named and not evacuates:
+        words = "nothing says what becomes of these hosts; write `evacuate: {vms: stop, hosts: maintain}`"
+        yield ("targets", "hosts"), words
+    if evacuates and "hosts" not in named:
+        yield ("evacuate",), "no host is named; write which under `targets.hosts`, or leave `evacuate` out"

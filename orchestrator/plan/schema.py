@@ -5,7 +5,6 @@ between keys.
 """
 
 import ast
-import copy
 import inspect
 import json
 import re
@@ -55,10 +54,18 @@ def plan_schema() -> dict[str, object]:
         for value in definitions[name]["properties"].values():
             value.pop("default", None)  # what a wave leaves out is as the plan's, whatever the default
     definitions["Selection"]["anyOf"] = [{"required": [key]} for key in ("uuids", "uuid_files", "where")]
-    targets = copy.deepcopy(definitions["Selection"])
-    del targets["properties"]["may_be_empty"]
-    definitions["Targets"] = targets | {"title": "Targets"}
-    schema["properties"]["targets"]["$ref"] = "#/$defs/Targets"
+    definitions["HostSelection"]["anyOf"] = [{"required": [key]} for key in ("uuids", "names", "where")]
+    of_vms = [{"required": [key]} for key in ("uuids", "uuid_files", "where")]
+    definitions["Targets"]["oneOf"] = [
+        {"required": ["hosts"], "not": {"anyOf": of_vms}},
+        {"not": {"required": ["hosts"]}, "anyOf": of_vms},
+    ]
+    hosts = {"properties": {"targets": {"required": ["hosts"]}}}
+    schema["if"], schema["then"], schema["else"] = (
+        {"required": ["evacuate"]},
+        hosts,
+        {"properties": {"targets": {"not": {"required": ["hosts"]}}}},
+    )
     _prune(schema)
     return {"$schema": DIALECT, **schema, "title": "ZStack orchestrator plan"}
 

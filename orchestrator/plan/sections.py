@@ -32,6 +32,8 @@ Fallback = Literal["cold", "none"]
 FallbackReason = Literal["timeout", "error"]
 Appliances = Literal["skip", "include"]
 AtEnd = Literal["finish", "cold", "abandon"]
+VmsOnHosts = Literal["stop", "migrate_then_stop", "migrate"]
+HostsAfter = Literal["disable", "maintain", "leave"]
 ReportFormat = Literal["json", "html", "markdown", "csv", "junit"]
 
 Occasion = Literal["started", "wave_ended", "budget_crossed", "past_window", "finished"]
@@ -76,6 +78,36 @@ class Selection(Selectors):
         return self
 
 
+class HostSelection(Section):
+    """Which hosts: the union of the three ways to name them. At least one of them is not empty."""
+
+    uuids: tuple[Uuid, ...] = ()
+    """UUIDs of hosts: 32 hex digits each. Upper case and dashes are accepted and normalised."""
+    names: tuple[Line, ...] = ()
+    """Names of hosts, to the letter; a name that two hosts have is refused when the plan is resolved."""
+    where: tuple[Group, ...] = Field(default=(), min_length=1)
+    """Groups of ZStack query conditions on hosts. Groups are OR-ed, the conditions in a group are AND-ed."""
+
+    @model_validator(mode="after")
+    def _selects(self, info: ValidationInfo) -> Self:
+        refuse(rules.host_selection_breaches(self), info)
+        return self
+
+
+class Targets(Selectors):
+    """What a run is about: VMs, as the union of three ways to name them, or else hosts with all VMs on them."""
+
+    hosts: HostSelection | None = None
+    """Hosts that are emptied: the targets are the VMs found on them. Stands beside evacuate, and alone in targets; absent
+    (None) is none."""
+
+    @model_validator(mode="after")
+    def _selects(self, info: ValidationInfo) -> Self:
+        named = [key for key in type(self).model_fields if getattr(self, key)]
+        refuse((rules.Breach(keys[:1], message) for keys, message in rules.targets_breaches(named)), info)
+        return self
+
+
 class WaveStop(Section):
     """Keys of `stop` that a wave overrides: only the written ones count (`model_fields_set`), see `Plan.stop_of`.
 
@@ -103,7 +135,8 @@ class WaveStop(Section):
     user_tags: tuple[Tag, ...] = ()
     """User tags sent with each stop; none unless written."""
     appliances: Appliances = "skip"
-    """Whether routers and other appliance VMs among the targets are stopped. skip, since others depend on them."""
+    """Whether routers and other appliance VMs among the targets are stopped. skip, since others depend on them; where hosts
+    are emptied, they are migrated then, and never stopped."""
 
 
 class StopOptions(WaveStop):
@@ -190,6 +223,41 @@ class Window(Section):
     @model_validator(mode="after")
     def _holds(self, info: ValidationInfo) -> Self:
         refuse(rules.window_breaches(self), info)
+        return self
+
+
+class Migrate(Section):
+    """How VMs are migrated off the hosts that are emptied."""
+
+    timeout: Duration = timedelta(minutes=30)
+    """How long we wait for one migration, and the node too. Never zero."""
+    per_host: Count = 2
+    """Migrations that one host takes part in, as the one that is left or the one that is gone to; at least 1."""
+    concurrency: Count = 8
+    """Migrations at once in the whole run; at least 1. They count as VMs in flight as well."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.positive_breaches(self, "timeout"), info)
+        return self
+
+
+class Evacuate(Section):
+    """What becomes of the hosts under targets.hosts and of the VMs on them."""
+
+    vms: VmsOnHosts = "stop"
+    """What is done to the VMs: stop; migrate, and leave what cannot be migrated; migrate_then_stop stops that."""
+    hosts: HostsAfter = "maintain"
+    """What is done to the hosts: disable before anything else, so that nothing new is placed there; maintain does that and
+    puts each into maintenance once it is empty; leave does nothing to them."""
+    migrate: Migrate = Migrate()
+    """How VMs are migrated."""
+    host_timeout: Duration = timedelta(minutes=10)
+    """How long we wait for one change of a host's state, and after a restore for the host to be connected. Never zero."""
+
+    @model_validator(mode="after")
+    def _holds(self, info: ValidationInfo) -> Self:
+        refuse(rules.positive_breaches(self, "host_timeout"), info)
         return self
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.plan.conditions import condition_warnings, parse_condition, picks_running_only
 from orchestrator.plan.explain import dotted
-from orchestrator.plan.model import Limits, Plan, StopOptions, Wave, WaveBudget, WaveLimits, WaveStop
+from orchestrator.plan.model import HostSelection, Limits, Plan, StopOptions, Wave, WaveBudget, WaveLimits, WaveStop
 from orchestrator.plan.sections import Selectors
 from orchestrator.plan.tree import Located, Path, Place
 
@@ -57,9 +57,11 @@ def _beyond_the_run(path: Path, wave: Wave, plan: Plan, places: dict[Path, Locat
                 yield places[spot].key_place, f"`{dotted(spot)}`: {own} is never reached, as the run's own `{key}` is {run}"
 
 
-def selections(plan: Plan) -> Iterator[tuple[Path, Selectors]]:
+def selections(plan: Plan) -> Iterator[tuple[Path, Selectors | HostSelection]]:
     """The selections that the plan makes, with their paths."""
     yield ("targets",), plan.targets
+    if plan.targets.hosts is not None:
+        yield ("targets", "hosts"), plan.targets.hosts
     if plan.exclude is not None:
         yield ("exclude",), plan.exclude
     if plan.guard.protect is not None:
@@ -68,7 +70,9 @@ def selections(plan: Plan) -> Iterator[tuple[Path, Selectors]]:
         yield ("waves", index), wave
 
 
-def _selection_warnings(path: Path, selection: Selectors, places: dict[Path, Located]) -> Iterator[tuple[Place, str]]:
+def _selection_warnings(
+    path: Path, selection: Selectors | HostSelection, places: dict[Path, Located]
+) -> Iterator[tuple[Place, str]]:
     first_seen: dict[str, int] = {}
     for index, uuid in enumerate(selection.uuids):
         spot = (*path, "uuids", index)

@@ -8,7 +8,7 @@ from orchestrator.engine.admit import Verdict, admit
 from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.target import VmRow
-from orchestrator.plan.model import Appliances, Plan, Selection, StopOptions
+from orchestrator.plan.model import Appliances, Plan, StopOptions, Targets
 from tests.unit.actions.driver import VM, Stop
 
 
@@ -16,7 +16,7 @@ def _admit(state: str | None, *, type_: str = "UserVm", appliances: Appliances =
     row = VmRow(VM, "vm-1", type_, state, "host-1", "cluster-1", None)
     target = Target(VM, row if state is not None else None)
     resolution = Resolution(NodeFacts("http://mn:8080/zstack", None, None, None), (target,), (), (), {}, {}, (), ())
-    plan = Plan(version=1, name="p", targets=Selection(uuids=(VM,)), stop=StopOptions(appliances=appliances))
+    plan = Plan(version=1, name="p", targets=Targets(uuids=(VM,)), stop=StopOptions(appliances=appliances))
     (verdict,) = admit(resolution, plan)
     return verdict
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.plan.model import Guard, Plan, Selection, StopOptions
+from orchestrator.plan.model import Guard, Plan, Selection, StopOptions, Targets
 
 
 def test_frozen() -> None:
@@ -33,5 +33,5 @@ def test_short_times_for_a_compressed_node() -> None:
     """A node whose clock is compressed is described by a short power cut."""
     stop = StopOptions(grace_timeout=timedelta(seconds=2), power_cut_after=timedelta(seconds=1))
     assert stop.grace_timeout == timedelta(seconds=2)
-    plan = Plan(version=1, name="a", targets=Selection(where=(("name=a",),)), stop=stop)
+    plan = Plan(version=1, name="a", targets=Targets(where=(("name=a",),)), stop=stop)
     assert plan.stop is stop

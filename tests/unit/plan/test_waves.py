@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.load import load_plan
-from orchestrator.plan.model import Plan, Selection, StopOptions, Wave, WaveBudget, WaveStop
+from orchestrator.plan.model import Plan, StopOptions, Targets, Wave, WaveBudget, WaveStop
 from orchestrator.plan.order import Outline, order_breaches
 from orchestrator.plan.quantities import parse_quantity
 from tests.unit.plan.examples import MAINTENANCE, OTHER, SMALL, UUID, assert_told, load, problems
@@ -212,7 +212,7 @@ def test_one_warning(wave: str, column: int, piece: str) -> None:
 
 def test_rules_hold_without_a_file() -> None:
     """What validate refuses of waves in a file is refused in Python too."""
-    targets, some = Selection(where=(("name=a",),)), (UUID,)
+    targets, some = Targets(where=(("name=a",),)), (UUID,)
     bad: list[tuple[tuple[Wave, ...], str]] = [
         ((Wave(name="a"), Wave(name="b")), "only one wave"),
         ((Wave(name="a", after=("b",)),), "no wave is called that"),
