@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from orchestrator.actions.rules import Rules, agent_call_failed, nothing_done
 from orchestrator.model.fault import NodeError
-from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.outcome import STOPPED, AttemptReason, AttemptResult, AttemptType, HostOutcome, Outcome, Reason
 from orchestrator.model.report import Basis, Evidence
 from orchestrator.model.states import End, end_of
 
@@ -67,7 +67,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that the table asks for. `state` is E as read, None where `gone_row` or unreadable."""
+    """All that the table asks for. `state` is E as read, None where `gone_row` or unreadable; `host`: where."""
 
     before: str | None
     attempts: Sequence[Attempt]
@@ -77,15 +77,27 @@ class Facts:
     withheld: bool = False
     abandoned: bool = False
     """The window had ended, and nobody waited for the job any longer."""
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """An outcome with its reason and evidence."""
+    """An outcome with its reason and evidence; of a VM or, from `host`, of a host."""
 
-    outcome: Outcome
+    outcome: Outcome | HostOutcome
     evidence: Evidence
     reason: Reason | None = None
+
+    @property
+    def of_vm(self) -> Outcome:
+        """Where it was about a VM."""
+        assert isinstance(self.outcome, Outcome)
+        return self.outcome
+
+    @property
+    def of_host(self) -> HostOutcome:
+        """Where it was about a host: what fails, is unknown or not reached is called alike."""
+        return HostOutcome(self.outcome.value)
 
     @property
     def check_after_start(self) -> bool:

@@ -1,8 +1,9 @@
-"""Stopping or starting one VM as a state machine without I/O: `(state, signal) → (state, step)` (`outcomes.md` A to C).
+"""One thing done to one VM or host as a state machine without I/O: `(state, signal) → (state, step)` (`outcomes.md` A to C).
 
-The turn, the PUT and its doubt, the job and its deadline are the same for both verbs; what states and errors mean, and
-which outcome it is, stand in `stop`, `judge` and `start`. The driver carries out a step and answers with one signal; the
-machine never waits, sends or reads a clock. Times are monotonic seconds that come with each signal.
+The turn, the PUT and its doubt, the job and its deadline are the same for all verbs; what states and errors mean, and
+which outcome it is, stand in `stop`, `judge`, `start`, `migrate` and `host`. The driver carries out a
+step and answers with one signal; the machine never waits, sends or reads a clock. Times are monotonic seconds that come
+with each signal.
 
     turn ──► answer ──► watch ──► end ──► done
       ▲        │  ▲        │        │
@@ -11,11 +12,12 @@ machine never waits, sends or reads a clock. Times are monotonic seconds that co
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from orchestrator.actions import start, stop
+from orchestrator.actions import host, migrate, start, stop
 from orchestrator.actions.alter import altered
 from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, judge
 from orchestrator.actions.rules import (
@@ -23,6 +25,7 @@ from orchestrator.actions.rules import (
     ErrorClass,
     Rules,
     classify,
+    classify_once,
     classify_start,
     exhausted,
     nothing_done,
@@ -44,13 +47,14 @@ from orchestrator.actions.steps import (
     Send,
     Signal,
     Step,
+    Unplaced,
     Wait,
     Watch,
 )
 from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.report import Evidence
-from orchestrator.model.states import GOALS, MIDS, TRANSITIONAL_STATES, End, Verb, end_of
+from orchestrator.model.states import GOALS, MIDS, OF_HOSTS, TRANSITIONAL_STATES, End, Verb, end_of
 from orchestrator.model.target import (
     HELD_BACK,
     UNSENT,
@@ -84,6 +88,7 @@ __all__ = [
     "Send",
     "Signal",
     "Step",
+    "Unplaced",
     "Wait",
     "Watch",
     "abandon",
@@ -108,7 +113,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class ActionState:
-    """Everything known of one VM's stop or start."""
+    """Everything known of what is done to one VM or host."""
 
     rules: Rules
     turn_at: float
@@ -147,6 +152,10 @@ class ActionState:
     """`lastOpDate` as last read."""
     taken_up_at: float | None = None
     """When another process took it up; None while it is the first one's."""
+    host: str | None = None
+    """Where it was last read; None where it is on none, or was not read."""
+    begun: bool = False
+    """Something else was done to it before, in the same turn, which the node had begun with."""
 
     @property
     def last(self) -> Attempt:
@@ -161,18 +170,29 @@ class ActionState:
     @property
     def end(self) -> End:
         """What its state means for what is done to it."""
-        return End.GONE if self.gone_row else end_of(self.state, self.rules.verb)
+        return End.GONE if self.gone_row else end_of(self.state, self.rules.verb, moved=self.elsewhere)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Is it on a host that is not emptied, where hosts are?"""
+        return bool(self.rules.leaving) and self.host is not None and self.host not in self.rules.leaving
+
+    @property
+    def node_began(self) -> bool:
+        """Has the node begun with it, in this turn?"""
+        return self.begun or any(map(_begun, self.attempts))
 
     @property
     def barred(self) -> Reason | None:
         """Why no PUT may leave now: after a halt none at all, after the window's close none that would be the first."""
-        return self.halted or (Reason.WINDOW if self.closed and not any(map(_begun, self.attempts)) else None)
+        return self.halted or (Reason.WINDOW if self.closed and not self.node_began else None)
 
     @property
     def cold_due(self) -> bool:
         """Does the end of the window ask for a cold stop that has not been sent yet?"""
         cold_sent = any(attempt.type is AttemptType.COLD for attempt in self.attempts)
-        return self.at_end == "cold" and self.barred is None and not cold_sent
+        # What is being migrated is followed to its end: whoever migrates it wants it to run on.
+        return self.at_end == "cold" and self.barred is None and not cold_sent and self.rules.verb is not Verb.MIGRATE
 
     @property
     def cut_short(self) -> bool:
@@ -182,7 +202,9 @@ class ActionState:
     def facts(self) -> Facts:
         """What the outcome is judged from."""
         abandoned = self.at_end == "abandon"
-        return Facts(self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld, abandoned)
+        return Facts(
+            self.before, self.attempts, self.state, self.gone_row, self.first_off_at, self.withheld, abandoned, self.host
+        )
 
 
 def _begun(attempt: Attempt) -> bool:
@@ -192,9 +214,10 @@ def _begun(attempt: Attempt) -> bool:
     return attempt.accepted or attempt.verdict is Verdict.OK
 
 
-def begin(rules: Rules, now: float, untouched: float | None = None) -> tuple[ActionState, Step]:
-    """Its turn has come: read it first. `untouched`: see `ActionState`."""
-    return ActionState(rules=rules, turn_at=now, grace_until=now + rules.grace_seconds, untouched=untouched), ReadVm()
+def begin(rules: Rules, now: float, untouched: float | None = None, *, begun: bool = False) -> tuple[ActionState, Step]:
+    """Its turn has come: read it first. `untouched` and `begun`: see `ActionState`."""
+    until = now + rules.grace_seconds
+    return ActionState(rules=rules, turn_at=now, grace_until=until, untouched=untouched, begun=begun), ReadVm()
 
 
 def carry_on(state: ActionState, now: float, put: Answered | None) -> tuple[ActionState, Step]:
@@ -236,6 +259,8 @@ def advance(state: ActionState, signal: Signal) -> tuple[ActionState, Step | Non
             return state, ReadVm()
         case Phase.ANSWER, Answered():
             return _answered(state, signal)
+        case Phase.ANSWER, Unplaced(now=now, why=why):
+            return _unplaced(state, now, why)
         case Phase.SETTLE, Elapsed():
             return state, ReadVm() if state.last.never_left else Look(state.last.job_uuid)
         case Phase.SETTLE, Looked(now=now, answer=answer):
@@ -285,10 +310,10 @@ def abandon(state: ActionState, reason: Reason) -> tuple[ActionState, Done]:
 # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def _take(state: ActionState, read: Read) -> ActionState:
     if read.unreadable:
-        return altered(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1)
-    word = read.row.state if read.row is not None else None
-    last_op = read.row.last_op if read.row is not None else None
-    state = altered(state, state=word, gone_row=read.row is None, reads_failed=0, last_op=last_op)
+        return altered(state, state=None, gone_row=False, reads_failed=state.reads_failed + 1, host=None)
+    row = read.row
+    word, last_op, where = (row.state, row.last_op, row.host_uuid) if row is not None else (None, None, None)
+    state = altered(state, state=word, gone_row=row is None, reads_failed=0, last_op=last_op, host=where)
     return _saw(state, read.now, word)
 
 
@@ -297,9 +322,9 @@ def _saw(state: ActionState, now: float, word: str | None) -> ActionState:
         state = altered(state, watched=word)
     if not state.attempts:
         return state
-    if word == MIDS[state.rules.verb]:
+    if word == MIDS.get(state.rules.verb):
         return _change(state, stopping_seen=True)
-    if word == GOALS[state.rules.verb] and state.first_off_at is None:
+    if word == GOALS.get(state.rules.verb) and state.first_off_at is None:
         return altered(state, first_off_at=now)
     return state
 
@@ -326,8 +351,13 @@ def _turn(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSt
 
 
 def _at_turn(state: ActionState) -> Judgement | None:
-    if state.rules.verb is Verb.STOP:
-        return stop.at_turn(state.state, state.end)
+    match state.rules.verb:
+        case Verb.STOP:
+            return stop.at_turn(state.state, state.end, elsewhere=state.elsewhere)
+        case Verb.MIGRATE:
+            return migrate.at_turn(state.state, state.end)
+        case verb if verb in OF_HOSTS:
+            return host.at_turn(state.state, state.end)
     touched = state.untouched is not None and state.last_op is not None and state.last_op > state.untouched
     return start.at_turn(state.state, state.end, touched=touched)
 
@@ -338,6 +368,14 @@ def _send(state: ActionState, type_: AttemptType, reason: AttemptReason, timeout
         state, phase=Phase.ANSWER, pending=(type_, reason, seconds), again=False, missing=False, asked_again=False
     )
     return state, Send(type_, reason, seconds)
+
+
+def _unplaced(state: ActionState, now: float, why: str) -> tuple[ActionState, Step]:
+    """A migration was to be sent, and there is no host that it could go to."""
+    state = altered(state, pending=None)
+    if state.attempts:
+        return _settle_mid(altered(state, phase=Phase.END), now, state.end)
+    return _done(state, Outcome.FAILED, f"{why}; its state reads {state.state}", Reason.NO_CANDIDATE)
 
 
 # ── the PUT and its doubt ──────────────────────────────────────────────────────────────────────────────────────────
@@ -449,7 +487,7 @@ _MOST_TRIES = 40
 
 
 def _never_sent(state: ActionState) -> tuple[ActionState, Step]:
-    judged = (stop if state.rules.verb is Verb.STOP else start).unsent(state.end)
+    judged = _UNSENT[state.rules.verb](state.end)
     if judged is not None:
         return _judged_so(state, judged)
     if state.barred is not None:
@@ -489,7 +527,9 @@ def _watch(state: ActionState) -> tuple[ActionState, Step]:
 
 def _ok(state: ActionState, now: float, answer: JobSucceeded) -> ActionState:
     row = answer.seen.row if answer.seen is not None else None
-    stopped = row is not None and row.state == GOALS[state.rules.verb]
+    verb, leaving = state.rules.verb, state.rules.leaving
+    moved = row is not None and row.host_uuid is not None and row.host_uuid not in leaving
+    stopped = row is not None and (moved if verb is Verb.MIGRATE else row.state == GOALS[verb])
     error = None if answer.text is None else own_error("http.200", answer.text)
     state = _change(state, verdict=Verdict.OK, ended_at=now, stopped=stopped, error=error, accepted=True)
     return _change(state, no_op=_is_no_op(state.last, row))
@@ -540,7 +580,7 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
 
 def _class_of(state: ActionState, error: NodeError, word: str | None, status: int | None) -> ErrorClass:
     """`word`: the state that the error is held against."""
-    classes = classify if state.rules.verb is Verb.STOP else classify_start
+    classes = {Verb.STOP: classify, Verb.START: classify_start}.get(state.rules.verb, classify_once)
     return classes(error, transitional=word in TRANSITIONAL_STATES, status=status)
 
 
@@ -624,8 +664,7 @@ def _last_look(state: ActionState, now: float, answer: JobAnswer) -> tuple[Actio
 
 
 def _judged(state: ActionState) -> tuple[ActionState, Step]:
-    judging = judge if state.rules.verb is Verb.STOP else start.judge
-    return _judged_so(state, judging(state.facts(), state.rules))
+    return _judged_so(state, _JUDGE[state.rules.verb](state.facts(), state.rules))
 
 
 def _judged_so(state: ActionState, judgement: Judgement) -> tuple[ActionState, Step]:
@@ -635,3 +674,17 @@ def _judged_so(state: ActionState, judgement: Judgement) -> tuple[ActionState, S
 def _done(state: ActionState, outcome: Outcome, text: str, reason: Reason | None = None) -> tuple[ActionState, Step]:
     evidence = Evidence(text=text, basis="none" if state.state is None else "state")
     return _judged_so(state, Judgement(outcome, evidence, reason))
+
+
+_UNSENT: dict[Verb, Callable[[End], Judgement | None]] = {
+    Verb.STOP: stop.unsent,
+    Verb.START: start.unsent,
+    Verb.MIGRATE: migrate.unsent,
+    **dict.fromkeys(OF_HOSTS, host.unsent),
+}
+_JUDGE: dict[Verb, Callable[[Facts, Rules], Judgement]] = {
+    Verb.STOP: judge,
+    Verb.START: start.judge,
+    Verb.MIGRATE: migrate.judge,
+    **dict.fromkeys(OF_HOSTS, host.judge),
+}

@@ -1,13 +1,13 @@
 """A stop's numbers, and the classes of error (`outcomes.md` B)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import AttemptType
 from orchestrator.model.states import Verb
-from orchestrator.plan.model import StopOptions
+from orchestrator.plan.model import Evacuate, StopOptions
 
 NODE_POWER_CUT_SECONDS = 60.0
 """What the node's grace waits for a guest before it cuts the power (zstack-rest.md 4.3)."""
@@ -17,7 +17,9 @@ RESEND_SECONDS = 2.5 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How one VM is to be stopped or started; all times in seconds. `grace_seconds` is the time of a start, too."""
+    """How one VM is to be stopped, started or migrated, or one host changed; all times in seconds. `grace_seconds` is the
+    time of whatever is not cold.
+    """
 
     type: AttemptType
     grace_seconds: float
@@ -27,6 +29,8 @@ class Rules:
     fallback_on: frozenset[str]
     """`timeout`, `error`, both, or neither (no fallback)."""
     verb: Verb = Verb.STOP
+    leaving: frozenset[str] = frozenset()
+    """Hosts that are emptied: what is elsewhere is left alone, and what was migrated is on none of them."""
 
     @property
     def scale(self) -> float:
@@ -90,6 +94,28 @@ def start_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
     )
 
 
+def migrate_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float) -> Rules:
+    """Rules for migrating a VM: one call, and nothing after it."""
+    return replace(
+        stop_rules(stop, node_outage_seconds),
+        type=AttemptType.MIGRATE,
+        grace_seconds=evacuate.migrate.timeout.total_seconds(),
+        fallback_on=frozenset(),
+        verb=Verb.MIGRATE,
+    )
+
+
+def host_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float, verb: Verb) -> Rules:
+    """Rules for one change of a host's state."""
+    return replace(
+        stop_rules(stop, node_outage_seconds),
+        type=AttemptType(verb.value),
+        grace_seconds=evacuate.host_timeout.total_seconds(),
+        fallback_on=frozenset(),
+        verb=verb,
+    )
+
+
 def whole_seconds(seconds: float) -> int:
     """Rounded up, at least one: the unit of `X-API-Timeout`."""
     return max(1, math.ceil(seconds - 1e-9))
@@ -131,6 +157,14 @@ def classify_start(error: NodeError, *, transitional: bool, status: int | None =
     refused = codes & _ELSEWHERE_MAY_HELP or any(code.startswith(_ALLOCATOR) for code in codes)
     host_said_no = any(code.startswith("HOST.") for code in codes - _ELSEWHERE_MAY_HELP)
     return ErrorClass.FALLBACK_MAY_HELP if status is None and refused and not host_said_no else ErrorClass.FINAL
+
+
+def classify_once(error: NodeError, *, transitional: bool, status: int | None = None) -> ErrorClass:
+    """The same of a migration or a host: again where nothing can have been done, and nothing else ever."""
+    if set(error.codes()) & _AGENT_CALL:
+        return ErrorClass.FINAL
+    known = classify(error, transitional=transitional, status=status)
+    return known if known is ErrorClass.AGAIN else ErrorClass.FINAL
 
 
 def host_may_run_it(error: NodeError) -> bool:

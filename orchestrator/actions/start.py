@@ -82,7 +82,7 @@ def judge_again(outcome: Outcome, facts: Facts, rules: Rules, *, sent: bool) -> 
         if not sent or not arrived:
             return _say(Outcome.ALREADY_RUNNING, "Running at verification, and nothing of ours had reached the node")
         judged = _running(arrived, _said(arrived[-1]))
-        return _say(judged.outcome, f"{judged.evidence.text}; seen at verification")
+        return _say(judged.of_vm, f"{judged.evidence.text}; seen at verification")
     return None
 
 

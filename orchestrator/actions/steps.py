@@ -5,16 +5,16 @@ from typing import Literal
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.model.outcome import AttemptReason, AttemptType, Reason
-from orchestrator.model.target import JobAnswer, SendResult, VmRow
+from orchestrator.model.target import HostRow, JobAnswer, SendResult, VmRow
 
 
 # ── signals ────────────────────────────────────────────────────────────────────────────────────────────────────────
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The VM's row was read: None means that the node has no such row; `unreadable` that nobody could say."""
+    """The row of the VM or host was read: None means that the node has no such row; `unreadable` that nobody could say."""
 
     now: float
-    row: VmRow | None
+    row: VmRow | HostRow | None
     unreadable: bool = False
 
 
@@ -79,7 +79,15 @@ class Expire:
     at_end: Literal["cold", "abandon"]
 
 
-Signal = Read | Answered | Looked | Saw | Elapsed | Halt | Close | Expire
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Instead of `Answered`, of a migration: the node offers no host that it could go to; `why` is a clause."""
+
+    now: float
+    why: str
+
+
+Signal = Read | Answered | Unplaced | Looked | Saw | Elapsed | Halt | Close | Expire
 
 
 # ── steps ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,13 +6,18 @@ from orchestrator.model.report import Evidence
 from orchestrator.model.states import End
 
 
-def at_turn(word: str | None, end: End) -> Judgement | None:
-    """Before anything is sent; None where it is to be stopped, or in transition."""
+def at_turn(word: str | None, end: End, *, elsewhere: bool = False) -> Judgement | None:
+    """Before anything is sent; None where it is to be stopped, or in transition.
+
+    `elsewhere`: it is on a host that is not emptied, where hosts are.
+    """
     match end:
         case End.GOAL:
             return _say(Outcome.ALREADY_STOPPED, "Stopped before anything was sent")
         case End.GONE:
             return _say(Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
+        case _ if elsewhere:
+            return _say(Outcome.SKIPPED, "it has left the hosts that are emptied", Reason.ELSEWHERE)
         case _ if word == "Created":
             return _say(Outcome.SKIPPED, "Created: it never ran", Reason.STATE)
         case _ if word == "Error":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator.model.states import Verb
-from orchestrator.model.target import Addresses, HostRow, JobAnswer, Request, Seen, SendResult, VmRow
+from orchestrator.model.target import Addresses, HostRequest, HostRow, JobAnswer, Request, Seen, SendResult, VmRow
 
 VM_CHUNK = 100
 """UUIDs a query carries: 33 bytes each, and the node's front end takes 8 KB of request line and headers."""
@@ -76,7 +76,7 @@ class Cloud(Protocol):
         ...
 
     async def permission(self, verb: Verb = Verb.STOP) -> str | None:
-        """None where this account may do that to VMs, else the node's words; asked by a dry run of a UUID nobody has."""
+        """None where this account may do that, else the node's words; asked by a dry run of a UUID nobody has."""
         ...
 
     def select(self, conditions: Sequence[str], *, whole: bool = True) -> AsyncIterator[list[Seen]]:
@@ -110,12 +110,28 @@ class Cloud(Protocol):
         """One PUT, sent at most once on the wire. `leaving` is called as it leaves; where it says False, it does not."""
         ...
 
+    async def change_host(self, request: HostRequest, leaving: Callable[[], bool]) -> SendResult:
+        """The same for a host's state."""
+        ...
+
     async def look(self, job_uuid: str) -> JobAnswer:
         """The job's answer now. Raises NodeAwayError."""
         ...
 
     async def hosts(self, uuids: Sequence[str]) -> Mapping[str, HostRow]:
         """These hosts. Raises NodeAwayError."""
+        ...
+
+    async def select_hosts(self, conditions: Sequence[str]) -> list[HostRow]:
+        """Hosts that meet all conditions, by uuid. Raises NodeAwayError, QueryRefusedError."""
+        ...
+
+    async def host_states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
+        """The state word of each of these hosts; missing ones are gone. Raises NodeAwayError, QueryRefusedError."""
+        ...
+
+    async def candidates(self, vm_uuid: str) -> list[HostRow]:
+        """Hosts that the node would migrate this VM to. Raises NodeAwayError, QueryRefusedError."""
         ...
 
     async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:

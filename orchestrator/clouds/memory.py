@@ -13,6 +13,7 @@ from orchestrator.model.target import (
     HELD_BACK,
     Accepted,
     Addresses,
+    HostRequest,
     HostRow,
     JobAnswer,
     JobFailed,
@@ -20,6 +21,7 @@ from orchestrator.model.target import (
     JobRunning,
     JobSucceeded,
     Lost,
+    MigrateRequest,
     Request,
     Seen,
     SendResult,
@@ -44,6 +46,21 @@ class Guest:
     """How its starts end, one after the other; success where the list is at its end."""
     came_from: str | None = None
     """The host it was on before it was stopped; a start without a host goes there."""
+    migrate_seconds: float | None = 10.0
+    migrate_error: NodeError | None = None
+    candidates: list[str] | None = None
+    """Hosts that it can be migrated to; None is every other host."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """A host and what a change of its state does: takes `seconds` (None: for ever), and ends in success or `error`."""
+
+    row: HostRow
+    seconds: float | None = 1.0
+    error: NodeError | None = None
+    answers: list[SendResult] = field(default_factory=list)
+    """Answers to the first PUTs instead of accepting them."""
 
 
 @dataclass(slots=True)
@@ -53,13 +70,20 @@ class _Job:
     error: NodeError | None
     ends_in: str = "Stopped"
     host: str | None = None
+    of_host: bool = False
 
 
 class MemoryCloud:
-    """Conditions match by `field=value` on a row's own fields alone. `sent` keeps every PUT; `away` cuts the line."""
+    """Conditions match by `field=value` on a row's own fields alone. `sent` keeps every PUT; `away` cuts the line.
 
-    def __init__(self, guests: Sequence[Guest]) -> None:
+    Hosts that are not given are there all the same, Connected and Enabled.
+    """
+
+    def __init__(self, guests: Sequence[Guest], machines: Sequence[Machine] = ()) -> None:
         self.guests = {guest.row.uuid: guest for guest in guests}
+        self.machines = {machine.row.uuid: machine for machine in machines}
+        self.migrated: list[tuple[float, MigrateRequest]] = []
+        self.changed: list[tuple[float, HostRequest]] = []
         self.sent: list[tuple[float, StopRequest]] = []
         self.started: list[tuple[float, StartRequest]] = []
         self.in_flight: dict[str, str] = {}
@@ -135,6 +159,8 @@ class MemoryCloud:
         now = anyio.current_time()
         if isinstance(request, StartRequest):
             return self._boot(guest, request, now)
+        if isinstance(request, MigrateRequest):
+            return self._move(guest, request, now)
         self.sent.append((now, request))
         if guest.answers:
             return guest.answers.pop(0)
@@ -153,6 +179,32 @@ class MemoryCloud:
         self._begin(guest, request, job, "Starting")
         return Accepted()
 
+    def _move(self, guest: Guest, request: MigrateRequest, now: float) -> SendResult:
+        self.migrated.append((now, request))
+        if guest.answers:
+            return guest.answers.pop(0)
+        ends = None if guest.migrate_seconds is None else now + guest.migrate_seconds
+        job = _Job(request.vm_uuid, ends, guest.migrate_error, "Running", request.host_uuid)
+        self._begin(guest, request, job, "Migrating")
+        return Accepted()
+
+    async def change_host(self, request: HostRequest, leaving: Callable[[], bool]) -> SendResult:
+        """Start the host's script."""
+        machine = self._machine(request.host_uuid)
+        if not leaving():
+            return Lost(own_error(HELD_BACK, "held back before it left"))
+        now = anyio.current_time()
+        self.changed.append((now, request))
+        if machine.answers:
+            return machine.answers.pop(0)
+        word = {"disable": "Disabled", "maintain": "Maintenance", "enable": "Enabled"}[request.event]
+        ends = None if machine.seconds is None else now + machine.seconds
+        self._jobs[request.job_uuid] = _Job(request.host_uuid, ends, machine.error, word, of_host=True)
+        return Accepted()
+
+    def _machine(self, uuid: str) -> Machine:
+        return self.machines.setdefault(uuid, Machine(HostRow(uuid, f"host-{uuid[:4]}", "Connected", "Enabled")))
+
     def _begin(self, guest: Guest, request: Request, job: _Job, word: str) -> None:
         self._jobs[request.job_uuid] = job
         self._change(guest, state=word)
@@ -168,12 +220,40 @@ class MemoryCloud:
             return JobMissing()
         if job.ends_at is None or job.ends_at > anyio.current_time():
             return JobRunning()
-        return JobFailed(job.error) if job.error is not None else JobSucceeded(self._seen(self.guests[job.vm_uuid]))
+        if job.error is not None:
+            return JobFailed(job.error)
+        if job.of_host:
+            row = self.machines[job.vm_uuid].row
+            as_vm = VmRow(row.uuid, row.name, None, row.state, None, None, None)
+            return JobSucceeded(Seen(as_vm, {"uuid": row.uuid, "state": row.state}))
+        return JobSucceeded(self._seen(self.guests[job.vm_uuid]))
 
     async def hosts(self, uuids: Sequence[str]) -> Mapping[str, HostRow]:
-        """Every host, Connected."""
+        """Every host, as it is now."""
         self._line()
-        return {uuid: HostRow(uuid, f"host-{uuid[:4]}", "Connected", "Enabled") for uuid in uuids}
+        self._settle()
+        return {uuid: self._machine(uuid).row for uuid in uuids}
+
+    async def select_hosts(self, conditions: Sequence[str]) -> list[HostRow]:
+        """Every known host that meets all conditions."""
+        self._line()
+        self._settle()
+        wanted = [condition.split("=", 1) for condition in conditions]
+        rows = [machine.row for machine in self.machines.values()]
+        return [row for row in rows if all(str(getattr(row, name, None)) == value for name, value in wanted)]
+
+    async def host_states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
+        """The states as they are now."""
+        return {uuid: row.state for uuid, row in (await self.hosts(uuids)).items()}
+
+    async def candidates(self, vm_uuid: str) -> list[HostRow]:
+        """The guest's own list, or every known host but its own that is Connected and Enabled."""
+        self._line()
+        self._settle()
+        guest = self.guests[vm_uuid]
+        names = guest.candidates if guest.candidates is not None else list(self.machines)
+        rows = [self._machine(uuid).row for uuid in names if uuid != guest.row.host_uuid]
+        return [row for row in rows if (row.status, row.state) == ("Connected", "Enabled")]
 
     async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
         """What is on them now and not Stopped."""
@@ -197,7 +277,12 @@ class MemoryCloud:
 
     def _settle(self) -> None:
         now = anyio.current_time()
-        for job_uuid, job in self._jobs.items():
+        for job_uuid, job in list(self._jobs.items()):
+            if job.of_host and job.ends_at is not None and job.ends_at <= now:
+                machine = self.machines[job.vm_uuid]
+                if job.error is None and not job.host:
+                    machine.row, job.host = replace(machine.row, state=job.ends_in), "done"
+                continue
             guest = self.guests.get(job.vm_uuid)
             if (
                 guest is not None
@@ -209,12 +294,12 @@ class MemoryCloud:
                 del self.in_flight[job.vm_uuid]
 
     def _end(self, guest: Guest, job: _Job) -> None:
-        back = "Running" if job.ends_in == "Stopped" else "Stopped"
+        back = "Stopped" if job.ends_in == "Running" and guest.row.state == "Starting" else "Running"
         word = back if job.error is not None else job.ends_in
         if word == "Stopped" and guest.row.host_uuid is not None:
             guest.came_from = guest.row.host_uuid
         # As on a node, a VM that is off is on no host.
-        host = job.host if job.ends_in == "Running" and word == "Running" else guest.row.host_uuid
+        host = job.host if job.ends_in == "Running" and word == "Running" and job.error is None else guest.row.host_uuid
         self._change(guest, state=word, host_uuid=None if word == "Stopped" else host)
 
     def _change(self, guest: Guest, **changes: str | None) -> None:

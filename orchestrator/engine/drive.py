@@ -151,7 +151,7 @@ class Drive:
         record = replace(
             self._record,
             host_uuid=self._runs_on(judgement) or self._host,
-            outcome=judgement.outcome,
+            outcome=judgement.of_vm,
             reason=judgement.reason,
             evidence=judgement.evidence,
             # What lost its power when it was stopped is to be looked at now that it is started.

@@ -67,7 +67,7 @@ def verified(
         judgement = start.judge_again(record.outcome, facts_state.facts(), rules, sent=facts_state.sent)
     if judgement is not None:
         changes |= {
-            "outcome": judgement.outcome,
+            "outcome": judgement.of_vm,
             "reason": judgement.reason,
             "evidence": judgement.evidence,
             "check_after_start": judgement.check_after_start if rules.verb is Verb.STOP else record.check_after_start,

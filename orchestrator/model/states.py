@@ -1,13 +1,23 @@
-"""The words the node has for a VM's state, sorted by what they mean for a verb (zstack-rest.md 4.1, `outcomes.md`)."""
+"""The words the node has for the state of a VM or a host, sorted by what they mean for a verb (zstack-rest.md 4.1 and 9,
+`outcomes.md`).
+"""
 
 from enum import StrEnum
 
 
 class Verb(StrEnum):
-    """What a run does to its VMs."""
+    """What is done to a VM, or to a host."""
 
     STOP = "stop"
     START = "start"
+    MIGRATE = "migrate"
+    DISABLE = "disable"
+    MAINTAIN = "maintain"
+    ENABLE = "enable"
+
+
+OF_HOSTS = frozenset({Verb.DISABLE, Verb.MAINTAIN, Verb.ENABLE})
+"""What is done to hosts; all else is done to VMs."""
 
 
 class End(StrEnum):
@@ -32,6 +42,7 @@ TRANSITIONAL_STATES = frozenset(
         "VolumeRecovering",
         "Pausing",
         "Resuming",
+        "PreMaintenance",
     }
 )
 """States that pass by themselves; nothing is sent while a VM is in one."""
@@ -40,20 +51,34 @@ LEFT_ALONE_STATES = frozenset({"Created", "Destroyed", "Expunging"})
 """Found in one of these when the plan is resolved, a VM is skipped: there is nothing to stop."""
 
 
-GOALS = {Verb.STOP: "Stopped", Verb.START: "Running"}
-"""The state that a verb is for."""
-MIDS = {Verb.STOP: "Stopping", Verb.START: "Starting"}
-"""The state that a VM is in while the node carries a verb out."""
+GOALS = {
+    Verb.STOP: "Stopped",
+    Verb.START: "Running",
+    Verb.DISABLE: "Disabled",
+    Verb.MAINTAIN: "Maintenance",
+    Verb.ENABLE: "Enabled",
+}
+"""The state that a verb is for. A migration is for another host, whatever the state."""
+MIDS = {
+    Verb.STOP: "Stopping",
+    Verb.START: "Starting",
+    Verb.MIGRATE: "Migrating",
+    Verb.MAINTAIN: "PreMaintenance",
+}
+"""The state while the node carries a verb out; for others there is none."""
 
 
-def end_of(state: str | None, verb: Verb = Verb.STOP) -> End:
-    """Class of a state; None means that it could not be read. Words nobody listed are neither goal nor on the way."""
+def end_of(state: str | None, verb: Verb = Verb.STOP, *, moved: bool = False) -> End:
+    """Class of a state; None means that it could not be read. Words nobody listed are neither goal nor on the way.
+
+    `moved`: it is on a host that it was to go to, or may be on; what a migration is for.
+    """
     if state is None or state in DARK_STATES:
         return End.DARK
-    if state == GOALS[verb]:
-        return End.GOAL
-    if state == MIDS[verb]:
+    if state == MIDS.get(verb):
         return End.MID
+    if state == GOALS.get(verb) or (verb is Verb.MIGRATE and moved):
+        return End.GOAL
     if state in GONE_STATES:
         return End.GONE
     return End.ELSE

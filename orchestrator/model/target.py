@@ -48,6 +48,9 @@ class HostRow:
     name: str | None
     status: str | None
     state: str | None
+    host_uuid: None = None
+    last_op: None = None
+    """It changes with the host's status as well, and so says nothing of its state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,30 @@ class StartRequest:
     system_tags: tuple[str, ...] = ()
 
 
-Request = StopRequest | StartRequest
+@dataclass(frozen=True, slots=True)
+class MigrateRequest:
+    """One PUT that migrates a VM to this host."""
+
+    vm_uuid: str
+    job_uuid: str
+    api_timeout_seconds: int
+    host_uuid: str
+    system_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostRequest:
+    """One PUT that changes a host's state: `disable`, `maintain` or `enable`."""
+
+    host_uuid: str
+    event: str
+    job_uuid: str
+    api_timeout_seconds: int
+    system_tags: tuple[str, ...] = ()
+
+
+Request = StopRequest | StartRequest | MigrateRequest
+"""What is done to a VM."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from orchestrator.model.target import (
     HELD_BACK,
     UNSENT,
     Accepted,
+    HostRequest,
     JobAnswer,
     JobFailed,
     JobMissing,
@@ -108,9 +109,9 @@ class ZStackClient:
                 raise LoginError(f"the node no longer takes the login ({words}): log in anew")
         raise AssertionError
 
-    async def send(self, request: Request, leaving: Callable[[], bool] | None = None) -> SendResult:
-        """The PUT of one stop or start. Raises LoginError and NodeUnreachableError before anything of it has left."""
-        path = f"/v1/vm-instances/{request.vm_uuid}/actions"
+    async def send(self, request: Request | HostRequest, leaving: Callable[[], bool] | None = None) -> SendResult:
+        """The PUT of one action. Raises LoginError and NodeUnreachableError before anything of it has left."""
+        path = jobs.path_of(request)
         headers = await self.auth.headers(self.http, "PUT", path)
         self._last_call = anyio.current_time()
         try:

@@ -15,10 +15,11 @@ from orchestrator.clouds.zstack.http import PAUSES, TOO_MANY, ExchangeError
 from orchestrator.clouds.zstack.wire import text_or_none
 from orchestrator.errors import LoginError, NodeUnreachableError
 from orchestrator.model.fault import NodeError, own_error
-from orchestrator.model.states import Verb
+from orchestrator.model.states import OF_HOSTS, Verb
 from orchestrator.model.target import (
     UNSENT,
     Addresses,
+    HostRequest,
     HostRow,
     JobAnswer,
     JobFailed,
@@ -26,6 +27,7 @@ from orchestrator.model.target import (
     JobSucceeded,
     JobUnreadable,
     Lost,
+    MigrateRequest,
     Refused,
     Request,
     Seen,
@@ -99,11 +101,16 @@ class ZStackCloud:
 
     async def _dry_run_once(self, verb: Verb, *, stop_ha: bool, send_false: bool) -> NodeError | None:
         job, tags = uuid4().hex, ("validationOnly",)
-        request: Request = (
-            StopRequest(NOBODY, "grace", job, 15, stop_ha, system_tags=tags)
-            if verb is Verb.STOP
-            else StartRequest(NOBODY, job, 15, system_tags=tags)
-        )
+        request: Request | HostRequest
+        match verb:
+            case Verb.STOP:
+                request = StopRequest(NOBODY, "grace", job, 15, stop_ha, system_tags=tags)
+            case Verb.MIGRATE:
+                request = MigrateRequest(NOBODY, job, 15, NOBODY, system_tags=tags)
+            case _ if verb in OF_HOSTS:
+                request = HostRequest(NOBODY, verb, job, 15, system_tags=tags)
+            case _:
+                request = StartRequest(NOBODY, job, 15, system_tags=tags)
         before, self._client.send_false = self._client.send_false, send_false
         try:
             for pause in (*PAUSES, None):
@@ -192,10 +199,13 @@ class ZStackCloud:
 
     async def states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """State words by UUID, `VM_CHUNK` a request."""
+        return await self._states("/v1/vm-instances", uuids)
+
+    async def _states(self, path: str, uuids: Sequence[str]) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
         for chunk in query.chunks(uuids, VM_CHUNK):
             params = query.encode([f"uuid?={','.join(chunk)}"], fields="uuid,state", limit=len(chunk))
-            for row in await self._rows("/v1/vm-instances", params):
+            for row in await self._rows(path, params):
                 if not query.is_uuid(row.get("uuid")):
                     raise QueryRefusedError(_NAMELESS)
                 found[row["uuid"]] = text_or_none(row, "state")
@@ -203,6 +213,13 @@ class ZStackCloud:
 
     async def send(self, request: Request, leaving: Callable[[], bool]) -> SendResult:
         """One PUT; a login that is refused or cannot be reached leaves it unsent."""
+        try:
+            return await self._client.send(request, leaving)
+        except (LoginError, NodeUnreachableError) as error:
+            return Lost(own_error(UNSENT, str(error)))
+
+    async def change_host(self, request: HostRequest, leaving: Callable[[], bool]) -> SendResult:
+        """One PUT; as `send`."""
         try:
             return await self._client.send(request, leaving)
         except (LoginError, NodeUnreachableError) as error:
@@ -225,6 +242,22 @@ class ZStackCloud:
                 if host is not None:
                     found[host.uuid] = host
         return found
+
+    async def select_hosts(self, conditions: Sequence[str]) -> list[HostRow]:
+        """Hosts by uuid; one comes once, however often the pages show it."""
+        found: dict[str, HostRow] = {}
+        async for page in self._pages("/v1/hosts", conditions, "hosts"):
+            found |= {host.uuid: host for row in page if (host := query.host_row(row)) is not None}
+        return list(found.values())
+
+    async def host_states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
+        """State words by UUID, `VM_CHUNK` a request."""
+        return await self._states("/v1/hosts", uuids)
+
+    async def candidates(self, vm_uuid: str) -> list[HostRow]:
+        """What the node offers (zstack-rest.md 9, GetVmMigrationCandidateHosts)."""
+        rows = await self._rows(f"/v1/vm-instances/{vm_uuid}/migration-target-hosts", "")
+        return [host for row in rows if (host := query.host_row(row)) is not None and query.is_uuid(host.uuid)]
 
     async def running_on(self, host_uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
         """What is on these hosts now, in whatever state but Stopped."""

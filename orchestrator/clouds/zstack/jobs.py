@@ -7,6 +7,7 @@ from orchestrator.clouds.zstack.http import Answer
 from orchestrator.model.fault import own_error
 from orchestrator.model.target import (
     Accepted,
+    HostRequest,
     JobAnswer,
     JobFailed,
     JobMissing,
@@ -14,6 +15,7 @@ from orchestrator.model.target import (
     JobSucceeded,
     JobUnreadable,
     Lost,
+    MigrateRequest,
     Refused,
     Request,
     Seen,
@@ -26,12 +28,26 @@ _UNSURE = frozenset({502, 504})
 """A proxy's words, not the node's: the PUT behind them may have arrived."""
 
 
-def body_of(request: Request, *, send_false: bool) -> dict[str, Any]:
-    """The body of a PUT: of a stop see `stop_body`, of a start where to."""
+def path_of(request: Request | HostRequest) -> str:
+    """Where it is PUT."""
+    if isinstance(request, HostRequest):
+        return f"/v1/hosts/{request.host_uuid}/actions"
+    return f"/v1/vm-instances/{request.vm_uuid}/actions"
+
+
+def body_of(request: Request | HostRequest, *, send_false: bool) -> dict[str, Any]:
+    """The body of a PUT: of a stop see `stop_body`, of a start or a migration where to, of a host what it shall be."""
     if isinstance(request, StopRequest):
         return stop_body(request, send_false=send_false)
-    where = {} if request.host_uuid is None else {"hostUuid": request.host_uuid}
-    return {"startVmInstance": where, "systemTags": list(request.system_tags), "userTags": []}
+    action = {} if request.host_uuid is None else {"hostUuid": request.host_uuid}
+    match request:
+        case HostRequest():
+            name, action = "changeHostState", {"stateEvent": request.event}
+        case MigrateRequest():
+            name = "migrateVm"
+        case _:
+            name = "startVmInstance"
+    return {name: action, "systemTags": list(request.system_tags), "userTags": []}
 
 
 def stop_body(request: StopRequest, *, send_false: bool) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Stop:
     @property
     def outcome(self) -> Outcome:
         """The outcome, which must be there."""
-        return self.judgement.outcome
+        return self.judgement.of_vm
 
     def read(self, word: str, *, after: float = 0.1) -> Self:
         """Answer a `ReadVm`: a state's word, GONE_ROW or UNREADABLE."""

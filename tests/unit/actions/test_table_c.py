@@ -516,7 +516,7 @@ def _record(stop: Stop) -> VmRecord:
     judged = stop.judgement
     return VmRecord(
         uuid=VM,
-        outcome=judged.outcome,
+        outcome=judged.of_vm,
         reason=judged.reason,
         evidence=judged.evidence,
         check_after_start=judged.check_after_start,

@@ -1,0 +1,67 @@
+"""What became of a change of a host's state (zstack-rest.md 9, ChangeHostState). Without I/O."""
+
+from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
+from orchestrator.actions.rules import Rules
+from orchestrator.model.outcome import HostOutcome
+from orchestrator.model.report import Basis, Evidence
+from orchestrator.model.states import GOALS, MIDS, End, end_of
+
+_GONE = "the node does not know this host any more"
+
+
+def at_turn(word: str | None, end: End) -> Judgement | None:
+    """What its state decides before anything is sent; None where it is to be changed, or in transition."""
+    match end:
+        case End.GOAL:
+            return _say(HostOutcome.ALREADY, f"it was {word} before anything was sent")
+        case End.GONE:
+            return _say(HostOutcome.FAILED, _GONE)
+        case _:
+            return None
+
+
+def unsent(end: End) -> Judgement | None:
+    """Of a host whose call never reached the node; None where its state says nothing."""
+    match end:
+        case End.GOAL:
+            return _say(HostOutcome.ALREADY, "somebody else did it; our call never reached the node")
+        case End.GONE:
+            return _say(HostOutcome.FAILED, _GONE)
+        case _:
+            return None
+
+
+def judge(facts: Facts, rules: Rules) -> Judgement:
+    """A change was sent; the state read at the end tells, whatever the job said."""
+    sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
+    assert sent, "what was never sent is judged by its state"
+    said = _said(sent[-1])
+    match End.GONE if facts.gone_row else end_of(facts.state, rules.verb):
+        case End.GONE:
+            return _say(HostOutcome.FAILED, _GONE)
+        case End.GOAL if sent[-1].verdict is Verdict.OK:
+            return _say(HostOutcome.DONE, f"it is {facts.state}", "job")
+        case End.GOAL:
+            return _say(HostOutcome.DONE, f"{said}, and it is {facts.state} all the same")
+        case End.MID:
+            return _say(HostOutcome.UNKNOWN, f"still {MIDS[rules.verb]} at the last deadline")
+        case End.DARK if any(attempt.stopped and attempt.verdict is Verdict.OK for attempt in sent):
+            return _say(HostOutcome.DONE, f"its job says {GOALS[rules.verb]} (not re-read)", "job")
+        case End.DARK:
+            return _say(HostOutcome.UNKNOWN, f"{said}; its state could not be read", "none")
+        case _:
+            return _say(HostOutcome.FAILED, f"{said}; its state reads {facts.state}")
+
+
+def _said(attempt: Attempt) -> str:
+    match attempt.verdict:
+        case Verdict.OK:
+            return "its job succeeded"
+        case Verdict.ERR:
+            return f"its job failed with {attempt.error.chain() if attempt.error else 'no code'}"
+        case _:
+            return "its job never answered"
+
+
+def _say(outcome: HostOutcome, text: str, basis: Basis = "state") -> Judgement:
+    return Judgement(outcome, Evidence(text=text, basis=basis))
