@@ -49,7 +49,17 @@ from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Event, Listener
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
-from orchestrator.model.target import Accepted, JobAnswer, JobRunning, JobSucceeded, Request, Seen, SendResult, StopRequest
+from orchestrator.model.target import (
+    Accepted,
+    HostRow,
+    JobAnswer,
+    JobRunning,
+    JobSucceeded,
+    Request,
+    Seen,
+    SendResult,
+    StopRequest,
+)
 from orchestrator.plan.load import PlanFile, plan_from_text
 from orchestrator.settings import ConnectionSettings
 from orchestrator.simulator import ClusterSpec, Scenario, VmGroup
@@ -162,7 +172,14 @@ class NoJournal(MemoryJournal):
         self._outcomes: dict[str, Outcome | None] = {}
         self._run: RunRecord | None = None
 
-    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
+    async def begin(
+        self,
+        run: RunRecord,
+        vms: Iterable[VmRecord],
+        plan_file: Mapping[str, Any],
+        owner: Owner,
+        hosts: Sequence[HostRow] = (),
+    ) -> None:
         """Nothing, as all that follows."""
 
     def beat(self, run_id: str) -> None:

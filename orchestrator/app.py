@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -168,14 +167,14 @@ async def preview(
     _guard_endpoint(plan_file, settings)
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"))
+        prepared = await prepare(plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal))
         await check_permission(cloud, plan_file.plan)
         return prepared.preview
 
 
-def _took(journal: Journal | None, action: str) -> Took:
+def _took(journal: Journal | None) -> Took:
     """What VMs took in the earlier runs of a journal."""
-    return (lambda uuids: {}) if journal is None else partial(journal.took, action)
+    return (lambda action, uuids: {}) if journal is None else journal.took
 
 
 async def run(
@@ -210,7 +209,7 @@ async def run(
 
             async def ready() -> Prepared:
                 prepared = await prepare(
-                    plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal, "stop"), clock=clock, aside=aside
+                    plan_file, cloud, strict=strict, terminal=terminal, took=_took(journal), clock=clock, aside=aside
                 )
                 _refuse(prepared.preview.problems)
                 prepared = warned(prepared, _check_drift(earlier, prepared.preview, allow_drift))
@@ -320,7 +319,7 @@ async def restore(
     members = family(run_record, journal)
     async with client_for(plan_file, settings) as client:
         cloud = ZStackCloud(client)
-        took = _took(journal, Verb.START)
+        took = _took(journal)
         await check_permission(cloud, plan_file.plan, Verb.START)
         undo = await plan_undo(members, journal, cloud, include_late=include_late, took=took)
         if not undo.rows:

@@ -69,8 +69,8 @@ class Rules:
         return min(15.0, 2.0 ** min(tries, 10) / 2.0) * self.scale
 
 
-def stop_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
-    """Rules from what the plan says."""
+def stop_rules(stop: StopOptions, node_outage_seconds: float, leaving: frozenset[str] = frozenset()) -> Rules:
+    """Rules from what the plan says. `leaving`: see `Rules`."""
     return Rules(
         type=AttemptType(stop.type),
         grace_seconds=stop.grace_timeout.total_seconds(),
@@ -78,6 +78,7 @@ def stop_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
         power_cut_seconds=stop.power_cut_after.total_seconds(),
         node_outage_seconds=node_outage_seconds,
         fallback_on=frozenset(stop.fallback_on) if stop.fallback == "cold" and stop.type == "grace" else frozenset(),
+        leaving=leaving,
     )
 
 
@@ -94,10 +95,10 @@ def start_rules(stop: StopOptions, node_outage_seconds: float) -> Rules:
     )
 
 
-def migrate_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float) -> Rules:
+def migrate_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float, leaving: frozenset[str]) -> Rules:
     """Rules for migrating a VM: one call, and nothing after it."""
     return replace(
-        stop_rules(stop, node_outage_seconds),
+        stop_rules(stop, node_outage_seconds, leaving),
         type=AttemptType.MIGRATE,
         grace_seconds=evacuate.migrate.timeout.total_seconds(),
         fallback_on=frozenset(),

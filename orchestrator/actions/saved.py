@@ -1,4 +1,4 @@
-"""A stop's state as the journal keeps it, and as another process takes it up again. Pure.
+"""The state of an action as the journal keeps it, and as another process takes it up again. Pure.
 
 In a process times are monotonic seconds, which mean nothing to the next one: they are kept as seconds since 1970 by
 the wall clock. Where that clock was set back meanwhile, what lies in the past stays there.
@@ -14,18 +14,22 @@ from orchestrator.actions.alter import altered
 from orchestrator.actions.judge import Attempt, Verdict
 from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
+from orchestrator.model.states import Verb
 
 _STATE = TypeAdapter(ActionState)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A stop under way. `put`: the PUT that was on its way, None where its answer was known."""
+    """An action under way. `put`: the PUT that was on its way, None where its answer was known. `earlier`: attempts made
+    before it in the same turn, for something else.
+    """
 
     state: ActionState
     started_at: str
     """When its turn came: RFC 3339 in UTC."""
     put: "Put | None" = None
+    earlier: int = 0
 
     @property
     def undecided(self) -> bool:
@@ -50,19 +54,27 @@ def save(saved: Saved, unix_ahead: float) -> str:
     rest = {
         "started_at": shifted.started_at,
         "put": None if put is None else [put.job_uuid, put.at, put.node_at],
+        "verb": saved.state.rules.verb.value,
+        "earlier": saved.earlier,
     }
     return f'{{"state":{state},{json.dumps(rest, separators=(",", ":"))[1:]}'
 
 
-def load(text: str, rules: Rules, unix_ahead: float, now: float, node_ahead: float | None = None) -> Saved:
+def load(
+    text: str, rules_of: Callable[[Verb | None], Rules], unix_ahead: float, now: float, node_ahead: float | None = None
+) -> Saved:
     """From text. `unix_ahead` is this process's; `now` its monotonic second.
+
+    `rules_of`: those of a verb; None where an earlier version did not keep it, and the run had one alone.
 
     `node_ahead`: the node's clock, seconds since 1970, minus monotonic seconds. Where it is known, a PUT left when the node
     says: our wall clock may have been set meanwhile.
     """
     data = json.loads(text)
+    rules = rules_of(Verb(data["verb"]) if "verb" in data else None)
     state = _STATE.validate_python({**data["state"], "rules": rules})
-    saved = Saved(state, data["started_at"], None if data["put"] is None else Put(*data["put"]))
+    put_kept = None if data["put"] is None else Put(*data["put"])
+    saved = Saved(state, data["started_at"], put_kept, data.get("earlier", 0))
     put = saved.put or (Put("", state.last.at, state.last.node_at) if state.attempts else None)
     if node_ahead is not None and put is not None and put.node_at is not None:
         unix_ahead = put.at - (put.node_at - node_ahead)

@@ -74,7 +74,9 @@ class _Job:
 
 
 class MemoryCloud:
-    """Conditions match by `field=value` on a row's own fields alone. `sent` keeps every PUT; `away` cuts the line.
+    """Conditions match by `field=value` or `field?=one,other` on a row's own fields alone.
+
+    `sent` keeps every PUT; `away` cuts the line.
 
     Hosts that are not given are there all the same, Connected and Enabled.
     """
@@ -118,12 +120,8 @@ class MemoryCloud:
     async def select(self, conditions: Sequence[str], *, whole: bool = True) -> AsyncIterator[list[Seen]]:
         """Every VM that meets all conditions, in one page."""
         self._line()
-        wanted = [condition.split("=", 1) for condition in conditions]
-        yield [
-            self._seen(guest)
-            for guest in self.guests.values()
-            if all(str(getattr(guest.row, name, None)) == value for name, value in wanted)
-        ]
+        self._settle()
+        yield [self._seen(guest) for guest in self.guests.values() if all(_meets(guest.row, one) for one in conditions)]
 
     async def read(self, uuids: Sequence[str]) -> Mapping[str, Seen]:
         """The rows as they are now."""
@@ -238,9 +236,7 @@ class MemoryCloud:
         """Every known host that meets all conditions."""
         self._line()
         self._settle()
-        wanted = [condition.split("=", 1) for condition in conditions]
-        rows = [machine.row for machine in self.machines.values()]
-        return [row for row in rows if all(str(getattr(row, name, None)) == value for name, value in wanted)]
+        return [machine.row for machine in self.machines.values() if all(_meets(machine.row, one) for one in conditions)]
 
     async def host_states(self, uuids: Sequence[str]) -> Mapping[str, str | None]:
         """The states as they are now."""
@@ -310,6 +306,14 @@ class MemoryCloud:
         self._settle()
         row = replace(guest.row, read_at=anyio.current_time())
         return Seen(row, _inventory(row))
+
+
+def _meets(row: VmRow | HostRow, condition: str) -> bool:
+    name, among, values = condition.partition("?=")
+    if not among:
+        name, _, values = condition.partition("=")
+    name = {"hostUuid": "host_uuid"}.get(name, name)
+    return str(getattr(row, name, None)) in (values.split(",") if among else [values])
 
 
 def _inventory(row: VmRow) -> dict[str, Any]:

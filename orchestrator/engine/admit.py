@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.engine.course import WAVE, waves_of
+from orchestrator.engine.legs import APPLIANCE, WAVE, waves_of
 from orchestrator.engine.resolve import Resolution, Target
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import LEFT_ALONE_STATES
 from orchestrator.plan.model import Plan, StopOptions
-
-APPLIANCE = "ApplianceVm"
 
 
 class Kind(StrEnum):
@@ -64,7 +62,7 @@ def _verdict(target: Target, resolution: Resolution, plan: Plan) -> tuple[Kind, 
         return Kind.NOT_FOUND, "the node does not know this UUID", Reason.UNKNOWN_UUID
     if target.ours:
         return Kind.REFUSE, target.ours, None
-    if row.type == APPLIANCE and _stop(plan, resolution, target).appliances == "skip":
+    if plan.evacuate is None and row.type == APPLIANCE and _stop(plan, resolution, target).appliances == "skip":
         return Kind.SKIP, "an appliance (stop.appliances is skip)", Reason.APPLIANCE
     if row.state in LEFT_ALONE_STATES:
         return Kind.SKIP, f"its state is {row.state}", Reason.STATE
@@ -101,8 +99,11 @@ def guard_problems(
     if expect is not None and not expect.min <= count <= expect.max:
         wanted = str(expect.min) if expect.min == expect.max else f"{expect.min}..{expect.max}"
         problems.append(f"{count} targets, where guard.expect_targets says {wanted}: check the selectors, or correct it")
-    problems += resolution.wave_problems
-    if not verdicts:
+    problems += [*resolution.host_problems, *resolution.wave_problems]
+    if plan.evacuate is not None:
+        if not resolution.hosts and not resolution.host_problems:
+            problems.append("no host matched: check the selectors in targets.hosts")
+    elif not verdicts:
         problems.append("no target matched: check the selectors in targets, and what exclude removes")
     for verdict in verdicts:
         if verdict.kind is Kind.REFUSE:

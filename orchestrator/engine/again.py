@@ -3,25 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator.actions.rules import Rules, host_rules
 from orchestrator.actions.saved import Saved, load
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import WAVE, rules_of
-from orchestrator.engine.estimates import known_figures
-from orchestrator.engine.records import Opening
+from orchestrator.engine.legs import WAVE, Legs
+from orchestrator.engine.prepare import known_from
+from orchestrator.engine.records import HostBefore, Opening
 from orchestrator.engine.window import ending_at
 from orchestrator.errors import JournalError, RefusedError
-from orchestrator.journal.interface import Journal
+from orchestrator.journal.interface import HostKept, Journal
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
-from orchestrator.plan.model import Plan, WaveLimits
+from orchestrator.plan.model import Evacuate, Plan, WaveLimits
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
 """What a retry takes up, and nothing else."""
@@ -77,7 +79,8 @@ def take_up(
     clock, plan = clock or Clock(), kept.plan
     now = clock.now()
     verb = Verb(run.action)
-    rules = rules_of(plan, verb)
+    hosts = journal.hosts(run.id)
+    legs = Legs(plan, verb, frozenset(host.row.uuid for host in hosts))
     ahead = clock.unix() - now
     node_ahead = None if ahead_seconds is None else ahead + ahead_seconds
     states, saved = journal.states(run.id), dict[str, Saved]()
@@ -86,7 +89,7 @@ def take_up(
     for vm in journal.vms(run.id):
         if vm.uuid in states:
             try:
-                saved[vm.uuid] = load(states[vm.uuid], rules[vm.wave or WAVE], ahead, now, node_ahead)
+                saved[vm.uuid] = load(states[vm.uuid], partial(legs.rules, vm.wave or WAVE), ahead, now, node_ahead)
             except (ValueError, KeyError, TypeError):
                 raise JournalError(
                     f"the journal cannot be read (a state of run {run.id} makes no sense): it is damaged; keep a copy, "
@@ -119,8 +122,24 @@ def take_up(
         if started is not None and vm.wave is not None:
             begun[vm.wave] = min(started, begun.get(vm.wave, started))
     waves = [WaveRecord(name=name, started_at=at, finished_at=None, totals={}) for name, at in begun.items()]
-    known = {uuid: known_figures(seconds) for uuid, seconds in journal.took(run.action, list(rows)).items()}
-    return Opening(plan, run, records, rows, ahead_seconds, None, saved, waves, known)
+    known = known_from(journal.took, legs.verbs, list(rows))
+    return Opening(
+        plan, run, records, rows, ahead_seconds, None, saved, waves, known,
+        hosts=[HostBefore(host.row, host.actions, _host_state(host, plan, ahead, now, node_ahead)) for host in hosts],
+        source=kept,
+    )  # fmt: skip
+
+
+def _host_state(host: HostKept, plan: Plan, ahead: float, now: float, node_ahead: float | None) -> Saved | None:
+    """What is under way of a host; None where nothing is."""
+    if host.state is None or not host.actions or host.actions[-1].outcome is not None:
+        return None
+    evacuate, outage = plan.evacuate or Evacuate(), plan.limits.node_outage.total_seconds()
+
+    def rules_of(verb: Verb | None) -> Rules:
+        return host_rules(plan.stop, evacuate, outage, verb or Verb(host.actions[-1].action))
+
+    return load(host.state, rules_of, ahead, now, node_ahead)
 
 
 def window_kept(run: RunRecord, window_end: datetime | None) -> WindowRecord | None:

@@ -122,6 +122,11 @@ class Budget:
         """VMs `failed` or `unknown` on one host, closed or not."""
         return len(self._by_host.get(host, ()))
 
+    def join(self, host: str | None) -> None:
+        """A VM more is admitted for sending."""
+        self._admitted[host] += 1
+        self._total += 1
+
     def failed(self, uuid: str, host: str | None, cause: str | None) -> tuple[Crossing, ...]:
         """A VM is `failed` or `unknown`; see `Failure`. The host is asked first: one that closes takes this VM with it."""
         if self._finished or not self._add(Failure(uuid, host, cause)):

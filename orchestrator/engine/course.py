@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.actions.rules import Rules, start_rules, stop_rules
+from orchestrator.actions.rules import stop_rules
 from orchestrator.engine.budget import Budget, BudgetLimits, Crossing, Failure, counts_as
 from orchestrator.engine.estimates import QUICK_SECONDS, Estimates, Figures
 from orchestrator.engine.forecast import Forecast, Outlook, Shape
+from orchestrator.engine.legs import WAVE, Key, Legs, waves_of
 from orchestrator.engine.schedule import SlotLimits
 from orchestrator.engine.waves import ClosedOff, Decision, Finished, Opened, Wave, Waves, ramp_steps
 from orchestrator.model.fault import NodeError
@@ -19,10 +20,6 @@ from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.model import Limits, Plan
 from orchestrator.plan.quantities import Quantity
-from orchestrator.plan.waves import Wave as PlannedWave
-
-WAVE = "all"
-"""The one wave of a plan without waves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +36,72 @@ _NOBODY = "-"
 """No host's UUID."""
 
 
-def waves_of(plan: Plan) -> dict[str, PlannedWave | None]:
-    """The waves by name, in the plan's order; one of our own name where the plan has none."""
-    return {wave.name: wave for wave in plan.waves} or {WAVE: None}
-
-
-def rules_of(plan: Plan, verb: Verb = Verb.STOP) -> dict[str, Rules]:
-    """How the VMs of each wave are stopped, or started again."""
-    outage, rules = plan.limits.node_outage.total_seconds(), stop_rules if verb is Verb.STOP else start_rules
-    return {name: rules(plan.stop_of(wave), outage) for name, wave in waves_of(plan).items()}
-
-
 def slot_limits(limits: Limits) -> SlotLimits:
     """How many VMs may be in flight."""
     return SlotLimits(limits.concurrency, limits.per_host, limits.per_cluster, limits.per_primary_storage)
 
 
-def estimates_of(plan: Plan, known: Mapping[str, Figures], verb: Verb = Verb.STOP) -> Estimates:
-    """What VMs are expected to take before any has ended. `known`: by UUID, from earlier runs.
+Known = Mapping[Verb, Mapping[str, Figures]]
+"""What VMs took in earlier runs, by what was done to them and by UUID."""
+_MIGRATION_SECONDS, _LONG_MIGRATION_SECONDS = 60.0, 300.0
+"""What a migration is expected to take before any has ended, and a long one: nobody has measured that here."""
 
-    Those are of graceful stops: where every stop is cold, they say nothing, and a power cut is quick.
+
+def estimates_of(plan: Plan, known: Known, legs: Legs) -> dict[Verb, Estimates]:
+    """What VMs are expected to take before any has ended, by what is done first to them.
+
+    `known` is of graceful stops: where every stop is cold, it says nothing, and a power cut is quick.
     """
     rules = stop_rules(plan.stop, 0.0)
-    if verb is Verb.STOP and all(plan.stop_of(wave).type == "cold" for wave in waves_of(plan).values()):
-        return Estimates({}, 0.0, rules.scale, prior_seconds=QUICK_SECONDS)
-    return Estimates(known, rules.power_cut_seconds, rules.scale)
+    made: dict[Verb, Estimates] = {}
+    for verb in legs.verbs:
+        if verb is Verb.MIGRATE:
+            long, prior = _LONG_MIGRATION_SECONDS * rules.scale, _MIGRATION_SECONDS
+            made[verb] = Estimates(known.get(verb, {}), long, rules.scale, prior_seconds=prior)
+        elif verb is Verb.STOP and all(plan.stop_of(wave).type == "cold" for wave in waves_of(plan).values()):
+            made[verb] = Estimates({}, 0.0, rules.scale, prior_seconds=QUICK_SECONDS)
+        else:
+            made[verb] = Estimates(known.get(verb, {}), rules.power_cut_seconds, rules.scale)
+    return made
 
 
-def outlook_of(plan: Plan, to_send: Mapping[str, int], estimates: Estimates, verb: Verb = Verb.STOP) -> Outlook:
-    """A forecast of a plan's waves; nobody waits in it yet. `to_send`: by wave, the VMs that its ramp is of."""
-    rules = rules_of(plan, verb)
-    shapes = [
-        Shape(
-            name,
-            slot_limits(plan.limits_of(wave)),
-            rules[name].worst_seconds,
-            after=wave.after if wave is not None else (),
-            ramp=ramp_steps(plan.limits_of(wave).ramp, to_send.get(name, 0)),
+def migrate_limits(plan: Plan) -> SlotLimits:
+    """How many migrations may be under way, within all that may be in flight. Raises AssertionError where none are made."""
+    assert plan.evacuate is not None
+    return SlotLimits(plan.evacuate.migrate.concurrency, plan.evacuate.migrate.per_host)
+
+
+def outlook_of(plan: Plan, legs: Legs, to_send: Mapping[Key, int], estimates: Mapping[Verb, Estimates]) -> Outlook:
+    """A forecast of a plan's waves; nobody waits in it yet. `to_send`: the VMs that a wave's ramp is of."""
+    waves, shapes = waves_of(plan), list[Shape]()
+    for key in legs.keys:
+        wave = waves[key[0]]
+        limits = slot_limits(plan.limits_of(wave))
+        if key[1] is Verb.MIGRATE:
+            narrow = migrate_limits(plan)
+            limits = SlotLimits(
+                min(limits.total, narrow.total), min(limits.per_host, narrow.per_host),
+                limits.per_cluster, limits.per_primary_storage,
+            )  # fmt: skip
+        shapes.append(
+            Shape(
+                key,
+                limits,
+                legs.rules(*key).worst_seconds,
+                after=tuple((before, verb) for before in (wave.after if wave is not None else ()) for verb in legs.verbs),
+                ramp=ramp_steps(plan.limits_of(wave).ramp, to_send.get(key, 0)),
+                estimates=estimates[key[1]],
+            )
         )
-        for name, wave in waves_of(plan).items()
-    ]
-    return Outlook(shapes, slot_limits(plan.limits), plan.limits.requests_per_second, estimates)
+    return Outlook(shapes, slot_limits(plan.limits), plan.limits.requests_per_second)
 
 
-def forecast_of(
-    plan: Plan, waiting: Sequence[tuple[VmRow, str]], known: Mapping[str, Figures], verb: Verb = Verb.STOP
-) -> Forecast:
+def forecast_of(plan: Plan, legs: Legs, waiting: Sequence[tuple[VmRow, str]], known: Known) -> Forecast:
     """Of a run that begins now with these VMs, each in its wave."""
-    outlook = outlook_of(plan, Counter(wave for _, wave in waiting), estimates_of(plan, known, verb), verb)
-    for row, wave in waiting:
-        outlook.waits(row, wave)
+    keys = [legs.key(row, wave) for row, wave in waiting]
+    outlook = outlook_of(plan, legs, Counter(keys), estimates_of(plan, known, legs))
+    for (row, _), key in zip(waiting, keys, strict=True):
+        outlook.waits(row, key)
     return outlook.forecast(0.0)
 
 
@@ -136,6 +149,21 @@ class Course:
             self._waiting.pop(uuid, None)
         orders = self._obey(self._waves.begin(self._through, ended, self._budget.excused))
         return [*orders, *(order for crossing in crossings for order in self._cross(crossing))]
+
+    def join(self, record: VmRecord, host: str | None) -> list[Order]:
+        """A VM that has turned up is a target too, without an outcome."""
+        self._waiting[record.uuid] = host
+        self._budget.join(host)
+        return self._obey(self._waves.join(record.uuid, _wave(record)))
+
+    def close_host(self, host: str) -> list[Order]:
+        """What is on this host, and has not begun, never has its turn."""
+        left = tuple(uuid for uuid, where in self._waiting.items() if where == host)
+        orders: list[Order] = [Drop(Reason.HOST, left)]
+        for uuid in left:
+            del self._waiting[uuid]
+            orders += self._obey(self._waves.ended(uuid, Outcome.NOT_REACHED))
+        return orders
 
     @property
     def to_send(self) -> dict[str, int]:

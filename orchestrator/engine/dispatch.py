@@ -9,6 +9,7 @@ import anyio
 
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.schedule import Lanes, Slots
+from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 
 
@@ -26,11 +27,12 @@ class Gate(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """The VMs of one wave that wait for their turn."""
+    """The VMs of one wave that wait for their turn, all for the same thing to be done to them."""
 
     wave: str
     slots: Slots
     lanes: Lanes
+    verb: Verb = Verb.STOP
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +42,7 @@ class Place:
     """
 
     queue: Queue
+    slots: Slots
     row: VmRow
     lane: str | None
     began: float
@@ -57,41 +60,42 @@ class Dispatcher:
     """Starts VMs, and takes their slots back. `queues` stand in the order of the plan's waves."""
 
     def __init__(self, queues: Sequence[Queue], gate: Gate, halt: Halt) -> None:
-        self._queues = {queue.wave: queue for queue in queues}
+        self._queues = list(queues)
         self._gate = gate
         self._halt = halt
         self.paused = False
         """An operator wants a pause: nobody starts; what is in flight goes on."""
         self.flying = 0
         """VMs in flight."""
+        self.expecting = False
+        """More VMs may come, though none waits now."""
         self._most: float = math.inf
         self._changed = anyio.Event()
         self._movers: list[_Mover] = []
 
-    async def run(self, start: Callable[[Place], None], under_way: Iterable[tuple[str, VmRow]] = ()) -> list[VmRow]:
+    async def run(self, start: Callable[[Place], None], under_way: Iterable[tuple[Queue, VmRow]] = ()) -> list[VmRow]:
         """Start everything that waits, as slots come free; returns what a halt has left in the queues.
 
-        `under_way`: VMs, by wave, whose stop goes on at the node already. They count first, even where limits are full.
+        `under_way`: VMs, by queue, whose stop goes on at the node already. They count first, even where limits are full.
         """
-        for wave, going in under_way:
-            queue = self._queues[wave]
+        for queue, going in under_way:
             self.flying += 1
-            start(Place(queue, going, going.host_uuid, queue.lanes.carry_on(going, anyio.current_time())))
+            start(Place(queue, queue.slots, going, going.host_uuid, queue.lanes.carry_on(going, anyio.current_time())))
         while True:
             if self._halt:
-                return [row for queue in self._queues.values() for row in queue.lanes.drain()]
+                return [row for queue in self._queues for row in queue.lanes.drain()]
             self._serve_movers()
             # One of each wave after the other: waves side by side share the run's slots.
-            while sum(self._start_one(queue, start) for queue in self._queues.values()):
+            while sum(self._start_one(queue, start) for queue in self._queues):
                 continue
-            if not any(len(queue.lanes) for queue in self._queues.values()):
+            if not self.expecting and not any(len(queue.lanes) for queue in self._queues):
                 return []
             self._changed = anyio.Event()
             await self._changed.wait()
 
     def drop(self, uuids: Collection[str]) -> None:
         """These never have their turn; whoever says so gives them their outcome."""
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.lanes.drop(uuids)
         self.wake()
 
@@ -108,9 +112,9 @@ class Dispatcher:
         """A VM has its outcome: its slots are free. `telling`: for how long it held them says how long others take."""
         self.flying -= 1
         if place.placed:
-            place.queue.slots.give_back(place.row)
+            place.slots.give_back(place.row)
         else:
-            place.queue.slots.count(-1)
+            place.slots.count(-1)
         place.queue.lanes.done(place.lane, place.began, anyio.current_time(), telling=telling)
         self._freed(place.row.host_uuid)
 
@@ -118,7 +122,7 @@ class Dispatcher:
         """The VM was read elsewhere: give up its slots there, and wait for one on the new host, before all newcomers."""
         if row.host_uuid == place.row.host_uuid and row.storages == place.row.storages:
             return
-        place.queue.slots.take_place(place.row, -1)
+        place.slots.take_place(place.row, -1)
         place.placed = False
         mover = _Mover(place, row)
         self._movers.append(mover)
@@ -129,6 +133,11 @@ class Dispatcher:
             if not mover.ready.is_set():
                 self._movers.remove(mover)
 
+    def widen(self, place: Place) -> None:
+        """What was done to it first is over: it counts no longer where that does, and goes on in the slots around."""
+        place.slots = place.slots.leave(place.row)
+        self._freed(place.row.host_uuid)
+
     def _start_one(self, queue: Queue, start: Callable[[Place], None]) -> bool:
         now = anyio.current_time()
         if self._halt or self.paused or self.flying >= self._most or not self._gate.allowance(queue.wave):
@@ -138,18 +147,18 @@ class Dispatcher:
             return False
         self.flying += 1
         self._gate.let_through(row.uuid)
-        start(Place(queue, row, row.host_uuid, now))
+        start(Place(queue, queue.slots, row, row.host_uuid, now))
         return True
 
     def _freed(self, host: str | None) -> None:
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.lanes.wake(host)
         self._serve_movers()
         self.wake()
 
     def _serve_movers(self) -> None:
         for mover in list(self._movers):
-            slots = mover.place.queue.slots
+            slots = mover.place.slots
             if slots.place_free(mover.row):
                 slots.take_place(mover.row)
                 mover.place.row = mover.row

@@ -9,7 +9,7 @@ Verification is not in it: the VMs are off before.
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
@@ -27,15 +27,17 @@ _OVERDUE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One wave: what it comes after, its own slots, its ramp as cumulative counts of VMs (empty for none).
+    """One wave, or those of its VMs to which the same is done: what it comes after, its own slots, what its VMs are expected
+    to take, its ramp as cumulative counts of VMs (empty for none).
 
     `worst_seconds`: the longest that one VM may hold its slots by the plan's rules.
     """
 
-    name: str
+    name: Hashable
     slots: SlotLimits
     worst_seconds: float
-    after: tuple[str, ...] = ()
+    estimates: Estimates
+    after: tuple[Hashable, ...] = ()
     ramp: tuple[int, ...] = ()
 
 
@@ -104,24 +106,23 @@ class _Wave:
     flying: dict[str, float] = field(default_factory=dict)
     rows: dict[str, VmRow] = field(default_factory=dict)
     """Its VMs that wait or are in flight."""
+    units: dict[str | None, Figures] = field(default_factory=dict)
+    """What a VM nobody knows is expected to take, by host, while a forecast is made."""
+    slowest: dict[str | None, Figures] = field(default_factory=dict)
+    """The same of the slowest of them."""
 
 
 class Outlook:
     """Told of each VM that waits, starts and ends; says when all will have ended. `slots`: the run's own limits."""
 
-    def __init__(self, shapes: Iterable[Shape], slots: SlotLimits, requests_per_second: float, estimates: Estimates) -> None:
+    def __init__(self, shapes: Iterable[Shape], slots: SlotLimits, requests_per_second: float) -> None:
         self._waves = {shape.name: _Wave(shape) for shape in shapes}
         self._slots = slots
         self._rate = requests_per_second
-        self._estimates = estimates
-        self._units: dict[str | None, Figures] = {}
-        """What a VM nobody knows is expected to take, by host, while a forecast is made."""
-        self._slowest: dict[str | None, Figures] = {}
-        """The same of the slowest of them."""
         order = {name: wave.shape.after for name, wave in self._waves.items()}
         self._order = tuple(TopologicalSorter(order).static_order())
 
-    def already(self, wave: str, count: int) -> None:
+    def already(self, wave: Hashable, count: int) -> None:
         """So many VMs of this wave had their turn before, in another process."""
         self._waves[wave].through += count
 
@@ -130,12 +131,12 @@ class Outlook:
         """VMs that have begun and have no outcome."""
         return sum(len(wave.flying) for wave in self._waves.values())
 
-    def waits(self, row: VmRow, wave: str) -> None:
+    def waits(self, row: VmRow, wave: Hashable) -> None:
         """A VM that is to have its turn."""
         it = self._waves[wave]
         it.rows[row.uuid] = row
         self._change(it, row, 1)
-        known = self._estimates.known.get(row.uuid)
+        known = it.shape.estimates.known.get(row.uuid)
         if known is not None:
             heapq.heappush(it.longest, (-known.high, row.uuid))
 
@@ -162,37 +163,39 @@ class Outlook:
 
     def forecast(self, now: float) -> Forecast:
         """Seconds from `now`."""
-        estimates = self._estimates
-        hosts = {host for wave in self._waves.values() for host in wave.all.unknown}
-        self._units = {host: estimates.unknown(host) for host in hosts}
-        self._slowest = {host: estimates.longest(host) for host in hosts}
+        known = 0
+        for wave in self._waves.values():
+            estimates = wave.shape.estimates
+            wave.units = {host: estimates.unknown(host) for host in wave.all.unknown}
+            wave.slowest = {host: estimates.longest(host) for host in wave.all.unknown}
+            known += sum(uuid in estimates.known for uuid in wave.rows) if estimates.known else 0
         lefts = {
             name: [self._left(wave, *begun, now) for begun in wave.flying.items()] for name, wave in self._waves.items()
         }
-        known = sum(uuid in estimates.known for wave in self._waves.values() for uuid in wave.rows) if estimates.known else 0
         vms = sum(len(wave.rows) for wave in self._waves.values())
-        mean = estimates.mean(None)
+        # Of what is done to most of them, where not the same is done to all.
+        most = max(self._waves.values(), key=lambda wave: len(wave.rows)).shape.estimates
         low = self._end(lefts, lambda figures: figures.low, tail=0.0)
         likely = max(low, self._end(lefts, lambda figures: figures.likely, tail=_TAIL_LIKELY))
         high = max(likely, self._end(lefts, lambda figures: figures.high, tail=_TAIL_HIGH))
-        return Forecast(low, likely, high, vms, known, estimates.measured, mean)
+        return Forecast(low, likely, high, vms, known, most.measured, most.mean(None))
 
     def _change(self, wave: _Wave, row: VmRow, sign: int) -> None:
-        known = self._estimates.known.get(row.uuid)
+        known = wave.shape.estimates.known.get(row.uuid)
         wave.waiting += sign
         wave.all.change(row.host_uuid, known, sign)
         for place in _places(row):
             wave.places[place].change(row.host_uuid, known, sign)
 
-    def _end(self, lefts: Mapping[str, Sequence[_Left]], pick: Callable[[Figures], float], *, tail: float) -> float:
+    def _end(self, lefts: Mapping[Hashable, Sequence[_Left]], pick: Callable[[Figures], float], *, tail: float) -> float:
         """Seconds until everything has ended. `lefts`: what those in flight are going to take yet, by wave."""
         shared: Counter[_Place] = Counter()
         total, longest, waiting = 0.0, 0.0, 0
 
-        lasting: dict[str, float] = {}
+        lasting: dict[Hashable, float] = {}
         for name, wave in self._waves.items():
-            work = {place: self._seconds(part, pick) for place, part in wave.places.items()}
-            sums = self._seconds(wave.all, pick)
+            work = {place: _seconds(wave, part, pick) for place, part in wave.places.items()}
+            sums = _seconds(wave, wave.all, pick)
             single = 0.0
             for row, figures in lefts[name]:
                 left = pick(figures)
@@ -205,7 +208,7 @@ class Outlook:
             total, longest, waiting = total + sums, max(longest, single), waiting + wave.waiting
             lasting[name] = self._lasting(wave, work, sums, single, tail)
         bound = max(total / self._slots.total, _tightest(shared, self._slots), waiting * _REQUESTS_A_VM / self._rate)
-        ends: dict[str, float] = {}
+        ends: dict[Hashable, float] = {}
         for name in self._order:
             ends[name] = lasting[name] + max((ends[other] for other in self._waves[name].shape.after), default=0.0)
         path = max(ends.values(), default=0.0)
@@ -227,27 +230,27 @@ class Outlook:
     def _left(self, wave: _Wave, uuid: str, since: float, now: float) -> _Left:
         """What one in flight is going to take yet."""
         row, elapsed = wave.rows[uuid], now - since
-        figures = self._estimates.known.get(uuid)
+        figures = wave.shape.estimates.known.get(uuid)
         if figures is None:
-            unit = self._units[row.host_uuid]
-            figures = Figures(unit.low, unit.likely, self._slowest[row.host_uuid].high)
+            unit = wave.units[row.host_uuid]
+            figures = Figures(unit.low, unit.likely, wave.slowest[row.host_uuid].high)
         if elapsed < figures.likely:
             late = figures.likely - elapsed
             return row, Figures(max(0.0, figures.low - elapsed), late, max(late, figures.high - elapsed))
-        late = _OVERDUE * self._estimates.mean(row.host_uuid)
+        late = _OVERDUE * wave.shape.estimates.mean(row.host_uuid)
         return row, Figures(0.0, late, max(late, wave.shape.worst_seconds - elapsed))
 
     def _longest(self, wave: _Wave, pick: Callable[[Figures], float]) -> float:
         """The longest single VM that waits."""
-        found = max((pick(self._slowest[host]) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
+        found = max((pick(wave.slowest[host]) for host, n in wave.all.unknown.items() if n > 0), default=0.0)
         while wave.longest and (wave.longest[0][1] not in wave.rows or wave.longest[0][1] in wave.flying):
             heapq.heappop(wave.longest)
-        return max(found, pick(self._estimates.known[wave.longest[0][1]])) if wave.longest else found
+        return max(found, pick(wave.shape.estimates.known[wave.longest[0][1]])) if wave.longest else found
 
-    def _seconds(self, work: _Work, pick: Callable[[Figures], float]) -> float:
-        units = self._units
-        unknown = sum(count * pick(units[host]) for host, count in work.unknown.items() if count > 0)
-        return unknown + max(0.0, pick(Figures(work.low, work.likely, work.high)))
+
+def _seconds(wave: _Wave, work: _Work, pick: Callable[[Figures], float]) -> float:
+    unknown = sum(count * pick(wave.units[host]) for host, count in work.unknown.items() if count > 0)
+    return unknown + max(0.0, pick(Figures(work.low, work.likely, work.high)))
 
 
 def _places(row: VmRow) -> Iterable[_Place]:

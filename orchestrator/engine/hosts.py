@@ -1,6 +1,6 @@
 """The hosts of a run's targets after it, and whether each is really empty."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anyio
 
@@ -14,15 +14,21 @@ _PATIENCE_SECONDS = 60.0
 
 
 async def read_hosts(
-    cloud: Cloud | None, records: Mapping[str, VmRecord | Settled], excluded: frozenset[str], *, emptied: bool = True
+    cloud: Cloud | None,
+    records: Mapping[str, VmRecord | Settled],
+    excluded: frozenset[str],
+    *,
+    emptied: bool = True,
+    changed: Sequence[str] = (),
 ) -> tuple[list[HostRecord], str | None]:
     """The hosts of `records` (by UUID), and a warning where what is left on them could not be read.
 
     `cloud` None: nobody asks it any more.
 
     `emptied`: what is left on them is of interest, as after a stop.
+    `changed`: hosts that are named first, with VMs or without.
     """
-    by_host: dict[str, list[VmRecord | Settled]] = {}
+    by_host: dict[str, list[VmRecord | Settled]] = {uuid: [] for uuid in changed}
     for record in records.values():
         if record.host_uuid is not None:
             by_host.setdefault(record.host_uuid, []).append(record)
@@ -38,7 +44,7 @@ async def read_hosts(
             warning = f"the hosts could not be read whole: {error.detail}"
         except TimeoutError:
             warning = f"the hosts could not be read whole within {_PATIENCE_SECONDS:.0f} s"
-    outcomes = {uuid: record.outcome for uuid, record in records.items() if record.outcome is not None}
+    told = {uuid: (record.outcome, record.reason) for uuid, record in records.items() if record.outcome is not None}
 
     def left_on(host: str) -> tuple[LeftOnHost, ...] | None:
         if left is None:
@@ -49,7 +55,7 @@ async def read_hosts(
                 name=seen.row.name,
                 type=seen.row.type,
                 state=seen.row.state,
-                why=left_why(seen.row.uuid, outcomes, excluded, seen.row.type),
+                why=left_why(seen.row.uuid, told, excluded, seen.row.type),
             )
             for seen in left.get(host, [])
         )

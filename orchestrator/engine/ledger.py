@@ -40,6 +40,10 @@ class Ledger:
         """What a run begins with. They are in the journal; a run of many thousands keeps no inventories in memory."""
         self.records = {record.uuid: _slim(record) for record in records}
 
+    def join(self, records: Iterable[VmRecord]) -> None:
+        """More targets, which are in the journal already."""
+        self.records |= {record.uuid: _slim(record) for record in records}
+
     def unsettled(self, uuid: str) -> VmRecord:
         """The record of a VM that has not been given an outcome here."""
         record = self.records[uuid]

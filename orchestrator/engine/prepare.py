@@ -1,26 +1,36 @@
 """Before the first change: the plan resolved and admitted, and what must be known of the node."""
 
+import contextlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts
-from orchestrator.engine.admit import admit, guard_problems
+import anyio
+
+from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.engine.admit import Kind, Verdict, admit, guard_problems
 from orchestrator.engine.aside import Aside
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import waves_of
+from orchestrator.engine.course import Known
+from orchestrator.engine.destinations import usable
 from orchestrator.engine.estimates import known_figures
+from orchestrator.engine.legs import Legs, waves_of
 from orchestrator.engine.preview import make_preview
 from orchestrator.engine.records import Prepared
 from orchestrator.engine.resolve import resolve
 from orchestrator.engine.window import closed_problem, times_of
 from orchestrator.errors import NodeUnreachableError, PermissionDeniedError
-from orchestrator.model.states import Verb
+from orchestrator.model.states import OF_HOSTS, Verb
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
 
-Took = Callable[[Sequence[str]], Mapping[str, Sequence[float]]]
-"""Seconds that VMs took in earlier runs, the newest first (`Journal.took`)."""
+Took = Callable[[str, Sequence[str]], Mapping[str, Sequence[float]]]
+"""Seconds that VMs took in earlier runs for an action, the newest first (`Journal.took`)."""
+
+
+def known_from(took: Took, verbs: Iterable[Verb], uuids: Sequence[str]) -> Known:
+    """What earlier runs say of these VMs."""
+    return {verb: {uuid: known_figures(seconds) for uuid, seconds in took(verb, uuids).items()} for verb in verbs}
 
 
 async def prepare(
@@ -29,25 +39,54 @@ async def prepare(
     *,
     strict: bool,
     terminal: bool = False,
-    took: Took = lambda uuids: {},
+    took: Took = lambda action, uuids: {},
     clock: Clock | None = None,
     aside: Aside | None = None,
+    ask_candidates: bool = True,
 ) -> Prepared:
     """Resolve, admit, forecast. `strict`: warnings about the plan refuse too; `terminal`: somebody sees them.
-    `aside` takes the inventories, for the journal.
+    `aside` takes the inventories, for the journal. `ask_candidates`: ask where each VM that is to be migrated could go.
 
     Raises NodeUnreachableError, UsageError, LoginError.
     """
     plan, clock = plan_file.plan, clock or Clock()
     resolution = await resolve(plan_file, cloud, aside)
     verdicts = admit(resolution, plan)
-    known = {uuid: known_figures(seconds) for uuid, seconds in took([v.target.uuid for v in verdicts]).items()}
+    legs = Legs(plan, leaving=frozenset(host.uuid for host in resolution.hosts))
+    known = known_from(took, legs.verbs, [verdict.target.uuid for verdict in verdicts])
     now, window = clock.unix(), times_of(plan.window)
-    preview = make_preview(plan_file, resolution, verdicts, known, now)
+    movable = await _movable(cloud, legs, verdicts) if ask_candidates else {}
+    preview = make_preview(plan_file, resolution, verdicts, legs=legs, known=known, now=now, movable=movable)
     problems = guard_problems(plan, resolution, verdicts, preview.warnings, strict=strict, terminal=terminal)
     if window is not None and (closed := closed_problem(window, now)) is not None:
         problems.append(closed)
     return Prepared(plan_file, resolution, verdicts, preview.model_copy(update={"problems": tuple(problems)}), known)
+
+
+_ASKED_AT_ONCE = 16
+
+
+async def _movable(cloud: Cloud, legs: Legs, verdicts: Sequence[Verdict]) -> dict[str, bool]:
+    """Of the VMs that are to be migrated: does the node offer a host now? Left out is what it does not tell of."""
+    wanted = [
+        verdict.target.uuid
+        for verdict in verdicts
+        if verdict.kind is Kind.OK
+        and verdict.target.row is not None
+        and legs.verbs_of(verdict.target.row.type, verdict.wave)[0] is Verb.MIGRATE
+    ]
+    found: dict[str, bool] = {}
+    limit = anyio.CapacityLimiter(_ASKED_AT_ONCE)
+
+    async def ask(uuid: str) -> None:
+        with contextlib.suppress(NodeAwayError, QueryRefusedError):
+            async with limit:
+                found[uuid] = bool(usable(await cloud.candidates(uuid), legs.leaving))
+
+    async with anyio.create_task_group() as asking:
+        for uuid in wanted:
+            asking.start_soon(ask, uuid)
+    return found
 
 
 async def node_facts(cloud: Cloud) -> NodeFacts:
@@ -59,17 +98,33 @@ async def node_facts(cloud: Cloud) -> NodeFacts:
 
 
 async def check_permission(cloud: Cloud, plan: Plan, verb: Verb = Verb.STOP) -> None:
-    """Raises PermissionDeniedError where the node would refuse this account's stops, or starts."""
+    """Raises PermissionDeniedError where the node would refuse this account's stops, or starts, or what empties hosts."""
+    denied, what = None, ""
     try:
-        denied = await cloud.permission(verb)
+        for wanted in _needed(plan, verb):
+            what = f"change the state of hosts ({wanted})" if wanted in OF_HOSTS else f"{wanted} VMs"
+            denied = denied or await cloud.permission(wanted)
+            if denied is not None:
+                break
         if verb is Verb.STOP and not all(plan.stop_of(wave).stop_ha for wave in waves_of(plan).values()):
             await cloud.learn_stop_ha()
     except NodeAwayError as error:
         raise NodeUnreachableError(f"the node went away before the run began ({error.detail}): try again") from None
     if denied is not None:
         raise PermissionDeniedError(
-            f"this account may not {verb} VMs ({' '.join(denied.split())[:300]}): use an account that may"
+            f"this account may not {what} ({' '.join(denied.split())[:300]}): use an account that may"
         )
+
+
+def _needed(plan: Plan, verb: Verb) -> list[Verb]:
+    """All that a run of this plan, or its restore, does."""
+    evacuate, needed = plan.evacuate, [verb]
+    if evacuate is None:
+        return needed
+    if verb is Verb.START:
+        return needed if evacuate.hosts == "leave" else [*needed, Verb.ENABLE]
+    needed.append(Verb.MIGRATE)
+    return needed if evacuate.hosts == "leave" else [*needed, Verb.DISABLE]
 
 
 def new_run_id(now: datetime) -> str:

@@ -10,14 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.engine.admit import Kind, Verdict
-from orchestrator.engine.course import forecast_of, rules_of, waves_of
-from orchestrator.engine.estimates import Figures
+from orchestrator.engine.course import Known, forecast_of, migrate_limits
 from orchestrator.engine.forecast import Forecast
+from orchestrator.engine.legs import Legs, waves_of
 from orchestrator.engine.resolve import Resolution
 from orchestrator.engine.window import Times, in_words, times_of
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.report import Excluded, SelectorCount, WindowRecord
+from orchestrator.model.report import EvacuationRecord, Excluded, SelectorCount, WindowRecord
 from orchestrator.model.safe import one_line
+from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
 
@@ -37,10 +38,16 @@ class PreviewVm:
     type: str | None
     host_uuid: str | None
     ha_level: str | None = None
+    action: str | None = None
+    """`stop`, `migrate`, or `stay` for one that cannot be migrated, and is not stopped then; None where nothing is done."""
 
 
 class PreviewHost(BaseModel):
-    """One host: how many VMs would be sent there, and the longest it could take, in seconds."""
+    """One host: how many VMs would be sent there, and the longest it could take, in seconds.
+
+    Where hosts are emptied: how many of its VMs move, are stopped, or stay there, and the host's state and status; None
+    otherwise.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +55,11 @@ class PreviewHost(BaseModel):
     name: str | None = None
     vms: int
     worst_case_seconds: float
+    moves: int | None = None
+    stops: int | None = None
+    stays: int | None = None
+    state: str | None = None
+    status: str | None = None
 
 
 class PreviewWave(BaseModel):
@@ -91,6 +103,7 @@ class Preview(BaseModel):
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
     vms: tuple[PreviewVm, ...]
+    evacuate: EvacuationRecord | None = None
 
 
 def plan_digest(text: str) -> str:
@@ -98,44 +111,39 @@ def plan_digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode('utf-8')).hexdigest()}"
 
 
-def digest(text: str, endpoint: str, vms: Sequence[PreviewVm]) -> str:
-    """Plan, endpoint, and each VM's UUID, wave and verdict; the order of the VMs does not count."""
+def digest(text: str, endpoint: str, vms: Sequence[PreviewVm], hosts: Sequence[str] = ()) -> str:
+    """Plan, endpoint, and each VM's UUID, wave and verdict; the order of the VMs does not count. `hosts`: to be emptied."""
     rows = sorted((vm.uuid, vm.wave, vm.verdict) for vm in vms)
-    return f"sha256:{hashlib.sha256(json.dumps([text, endpoint, rows]).encode('utf-8')).hexdigest()}"
+    covered = [text, endpoint, rows, sorted(hosts)] if hosts else [text, endpoint, rows]
+    return f"sha256:{hashlib.sha256(json.dumps(covered).encode('utf-8')).hexdigest()}"
 
 
 def make_preview(
     plan_file: PlanFile,
     resolution: Resolution,
     verdicts: Sequence[Verdict],
-    known: Mapping[str, Figures],
+    *,
+    legs: Legs,
+    known: Known,
     now: float,
+    movable: Mapping[str, bool],
 ) -> Preview:
     """Everything about a run but the run, and but what would refuse it.
 
-    `known`: what VMs took in earlier runs. `now`: seconds since 1970.
+    `known`: what VMs took in earlier runs. `now`: seconds since 1970. `movable`: for which VMs the node offers a host.
     """
     plan = plan_file.plan
-    forecast, window = _forecast(plan, verdicts, known), times_of(plan.window)
-    vms = tuple(_vm(verdict, resolution.ha_levels) for verdict in verdicts)
-    per_host = Counter(vm.host_uuid for vm in vms if vm.verdict == Kind.OK and vm.host_uuid is not None)
-    worst = _worst_cases(plan, vms)
+    forecast, window = _forecast(plan, legs, verdicts, known), times_of(plan.window)
+    vms = tuple(_vm(verdict, resolution.ha_levels, legs, movable) for verdict in verdicts)
+    worst = _worst_cases(plan, legs, vms)
     endpoint = resolution.facts.endpoint
     return Preview(
         plan=plan.name,
         plan_digest=plan_digest(plan_file.text),
         endpoint=endpoint,
-        digest=digest(plan_file.text, endpoint, vms),
+        digest=digest(plan_file.text, endpoint, vms, [host.uuid for host in resolution.hosts]),
         totals={"targets": len(vms), **Counter(vm.verdict for vm in vms)},
-        hosts=tuple(
-            PreviewHost(
-                uuid=host,
-                name=resolution.host_names.get(host),
-                vms=count,
-                worst_case_seconds=worst.get(host, 0.0),
-            )
-            for host, count in per_host.most_common()
-        ),
+        hosts=_hosts(resolution, vms, worst),
         waves=tuple(
             PreviewWave(
                 name=wave.name,
@@ -157,33 +165,92 @@ def make_preview(
             *resolution.warnings,
             *_ha_warnings(plan, vms, resolution.ha_unreadable),
             *_window_warnings(window, forecast, now),
+            *_evacuation_warnings(resolution, vms),
         ),
         problems=(),
         vms=vms,
+        evacuate=evacuation_of(plan),
     )
 
 
-def _worst_cases(plan: Plan, vms: Sequence[PreviewVm]) -> dict[str, float]:
+def evacuation_of(plan: Plan) -> EvacuationRecord | None:
+    """What the plan does with hosts; None where it empties none."""
+    return None if plan.evacuate is None else EvacuationRecord(vms=plan.evacuate.vms, hosts=plan.evacuate.hosts)
+
+
+def _hosts(resolution: Resolution, vms: Sequence[PreviewVm], worst: Mapping[str, float]) -> tuple[PreviewHost, ...]:
+    """Those with something to do, the most first; all of those that are emptied."""
+    per_host = Counter(vm.host_uuid for vm in vms if vm.verdict == Kind.OK and vm.host_uuid is not None)
+    rows = {host.uuid: host for host in resolution.hosts}
+    made = []
+    for uuid in [*(uuid for uuid, _ in per_host.most_common()), *(uuid for uuid in rows if uuid not in per_host)]:
+        host = PreviewHost(
+            uuid=uuid, name=resolution.host_names.get(uuid), vms=per_host[uuid], worst_case_seconds=worst.get(uuid, 0.0)
+        )
+        if uuid in rows:
+            there = Counter(vm.action or "stay" for vm in vms if vm.host_uuid == uuid)
+            spared = resolution.spared_on.get(uuid, 0)
+            host = host.model_copy(
+                update={
+                    "moves": there["migrate"],
+                    "stops": there["stop"],
+                    "stays": there["stay"] + spared,
+                    "state": rows[uuid].state,
+                    "status": rows[uuid].status,
+                }
+            )
+        made.append(host)
+    return tuple(made)
+
+
+_MOST_STAYING = 20
+
+
+def _evacuation_warnings(resolution: Resolution, vms: Sequence[PreviewVm]) -> list[str]:
+    """Which hosts will not be empty, as far as that is known beforehand, and why."""
+    warnings = []
+    for host in resolution.hosts:
+        name = one_line(host.name or host.uuid, 100)
+        if host.status != "Connected":
+            warnings.append(f"host {name} is {host.status}: nothing on it can be stopped or migrated until it is connected")
+        if host.state == "PreMaintenance":
+            warnings.append(f"host {name} is PreMaintenance: somebody else is putting it into maintenance")
+        staying = [vm for vm in vms if vm.host_uuid == host.uuid and vm.action in {None, "stay"}]
+        spared = resolution.spared_on.get(host.uuid, 0)
+        if staying or spared:
+            names = [one_line(vm.name or vm.uuid, 60) for vm in staying[:_MOST_STAYING]]
+            names += [f"{spared} that the plan excludes"] if spared else []
+            warnings.append(f"host {name} will not be empty: {len(staying) + spared} VMs stay ({', '.join(names)})")
+    return warnings
+
+
+def _worst_cases(plan: Plan, legs: Legs, vms: Sequence[PreviewVm]) -> dict[str, float]:
     """By host, how long its VMs may hold its slots at the most, wave after wave, each to its last deadline."""
-    rules, waves = rules_of(plan), waves_of(plan)
-    counts = Counter((vm.host_uuid, vm.wave) for vm in vms if vm.verdict == Kind.OK and vm.wave in waves)
+    waves = waves_of(plan)
+    counts = Counter(
+        (vm.host_uuid, vm.wave, legs.verbs_of(vm.type, vm.wave)) for vm in vms if vm.verdict == Kind.OK and vm.wave in waves
+    )
     worst: dict[str, float] = {}
-    for (host, wave), count in counts.items():
+    for (host, wave, verbs), count in counts.items():
         if host is not None:
             own = plan.limits_of(waves[wave])
             slots = min(own.per_host, own.concurrency, plan.limits.per_host, plan.limits.concurrency)
-            worst[host] = worst.get(host, 0.0) + -(-count // slots) * rules[wave].worst_seconds
+            if Verb.MIGRATE in verbs:
+                narrow = migrate_limits(plan)
+                slots = min(slots, narrow.per_host, narrow.total)
+            longest = sum(legs.rules(wave, verb).worst_seconds for verb in verbs)
+            worst[host] = worst.get(host, 0.0) + -(-count // slots) * longest
     return worst
 
 
-def _forecast(plan: Plan, verdicts: Sequence[Verdict], known: Mapping[str, Figures]) -> Forecast:
+def _forecast(plan: Plan, legs: Legs, verdicts: Sequence[Verdict], known: Known) -> Forecast:
     """Of a run that begins now."""
     waiting = [
         (verdict.target.row, verdict.wave)
         for verdict in verdicts
         if verdict.kind is Kind.OK and verdict.target.row is not None and verdict.wave in waves_of(plan)
     ]
-    return forecast_of(plan, waiting, known)
+    return forecast_of(plan, legs, waiting, known)
 
 
 def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> list[str]:
@@ -198,8 +265,12 @@ def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> li
     ]
 
 
-def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
+def _vm(verdict: Verdict, ha_levels: Mapping[str, str], legs: Legs, movable: Mapping[str, bool]) -> PreviewVm:
     row = verdict.target.row
+    verbs = legs.verbs_of(row.type if row else None, verdict.wave) if verdict.kind is Kind.OK else ()
+    action = None if not verbs else verbs[0].value
+    if verbs and verbs[0] is Verb.MIGRATE and not movable.get(verdict.target.uuid, True):
+        action = Verb.STOP.value if Verb.STOP in verbs else "stay"
     return PreviewVm(
         uuid=verdict.target.uuid,
         name=row.name if row else None,
@@ -210,6 +281,7 @@ def _vm(verdict: Verdict, ha_levels: Mapping[str, str]) -> PreviewVm:
         type=row.type if row else None,
         host_uuid=row.host_uuid if row else None,
         ha_level=ha_levels.get(verdict.target.uuid),
+        action=action,
     )
 
 
@@ -256,4 +328,10 @@ def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str],
         if was.host_uuid != vm.host_uuid and vm.host_uuid is not None:
             warnings.append(f"{label} moved from host {was.host_uuid} to {vm.host_uuid}")
     refusals += [f"{one_line(vm.name or 'VM', 100)} ({vm.uuid}) vanished" for vm in known.values()]
+    if now.evacuate is not None:
+        before_hosts, now_hosts = ({host.uuid: host for host in one.hosts} for one in (old, now))
+        for word, one, other in (("appeared", now_hosts, before_hosts), ("vanished", before_hosts, now_hosts)):
+            refusals += [
+                f"host {one_line(host.name or uuid, 100)} {word}" for uuid, host in one.items() if uuid not in other
+            ]
     return refusals, warnings

@@ -1,44 +1,51 @@
-"""Reading single VMs in company: everybody who asks within a moment shares one query."""
+"""Reading single VMs, or hosts, in company: everybody who asks within a moment shares one query."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from orchestrator.clouds.interface import VM_CHUNK, Cloud, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, QueryRefusedError
 from orchestrator.engine.outage import NodeGoneError, Outage
-from orchestrator.model.target import Seen
 
 _TRIES = 3
+T = TypeVar("T")
 
 
 class UnreadableError(Exception):
-    """The node answers, and not with this VM's row."""
+    """The node answers, and not with this row."""
 
 
-class _Ask:
+class _Ask(Generic[T]):
     __slots__ = ("done", "error", "seen", "uuid")
 
     def __init__(self, uuid: str) -> None:
         self.uuid = uuid
-        self.seen: Seen | None = None
+        self.seen: T | None = None
         self.error: Exception | None = None
         self.done = anyio.Event()
 
 
-class Reader:
-    """Reads whole rows; `linger_seconds` is how long the first one waits for company."""
+class Reader(Generic[T]):
+    """Reads whole rows by what `ask` does for many; `linger_seconds` is how long the first one waits for company."""
 
-    def __init__(self, cloud: Cloud, outage: Outage, tasks: TaskGroup, linger_seconds: float) -> None:
-        self._cloud = cloud
+    def __init__(
+        self,
+        ask: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
+        outage: Outage,
+        tasks: TaskGroup,
+        linger_seconds: float,
+    ) -> None:
+        self._ask = ask
         self._outage = outage
         self._tasks = tasks
         self._linger = linger_seconds
-        self._waiting: list[_Ask] = []
+        self._waiting: list[_Ask[T]] = []
 
-    async def read(self, uuid: str) -> Seen | None:
-        """The VM now; None where the node has no such row. Raises UnreadableError, NodeGoneError."""
-        ask = _Ask(uuid)
+    async def read(self, uuid: str) -> T | None:
+        """The row now; None where the node has no such row. Raises UnreadableError, NodeGoneError."""
+        ask = _Ask[T](uuid)
         self._waiting.append(ask)
         if len(self._waiting) == 1:
             self._tasks.start_soon(self._flush)
@@ -54,10 +61,10 @@ class Reader:
             for start in range(0, len(asks), VM_CHUNK):
                 chunks.start_soon(self._answer, asks[start : start + VM_CHUNK])
 
-    async def _answer(self, asks: Sequence[_Ask], tries: int = 1) -> None:
+    async def _answer(self, asks: Sequence[_Ask[T]], tries: int = 1) -> None:
         uuids = list(dict.fromkeys(ask.uuid for ask in asks))
         try:
-            found = await self._outage.call(lambda: self._cloud.read(uuids))
+            found = await self._outage.call(lambda: self._ask(uuids))
         except NodeGoneError as error:
             self._wake(asks, error)
         except QueryRefusedError as error:
@@ -77,7 +84,7 @@ class Reader:
             self._wake(asks, None)
 
     @staticmethod
-    def _wake(asks: Sequence[_Ask], error: Exception | None) -> None:
+    def _wake(asks: Sequence[_Ask[T]], error: Exception | None) -> None:
         for ask in asks:
             ask.error = error
             ask.done.set()

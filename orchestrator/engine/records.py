@@ -8,14 +8,14 @@ from typing import Any
 
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.admit import Verdict
-from orchestrator.engine.estimates import Figures
-from orchestrator.engine.preview import Preview, plan_digest
+from orchestrator.engine.course import Known
+from orchestrator.engine.preview import Preview, evacuation_of, plan_digest
 from orchestrator.engine.resolve import Resolution
 from orchestrator.engine.window import times_of
 from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import Evidence, RunRecord, VmRecord, WaveRecord
-from orchestrator.model.target import VmRow
+from orchestrator.model.report import Evidence, HostActionRecord, RunRecord, VmRecord, WaveRecord
+from orchestrator.model.target import HostRow, VmRow
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
 
@@ -28,7 +28,7 @@ class Prepared:
     resolution: Resolution
     verdicts: list[Verdict]
     preview: Preview
-    known: Mapping[str, Figures] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
     """What its VMs took in earlier runs."""
 
 
@@ -43,6 +43,17 @@ class Settled:
     outcome: Outcome | None
     reason: Reason | None
     verified_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostBefore:
+    """A host that a run changes, as a run finds it, with what an earlier process did to it; `saved`: what of that is under
+    way, None where nothing is.
+    """
+
+    row: HostRow
+    actions: tuple[HostActionRecord, ...] = ()
+    saved: Saved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +74,16 @@ class Opening:
     saved: Mapping[str, Saved] = field(default_factory=dict)
     waves: Sequence[WaveRecord] = ()
     """What an earlier process knew of the waves' times."""
-    known: Mapping[str, Figures] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
     """What VMs took in earlier runs."""
     host_names: Mapping[str, str] = field(default_factory=dict)
     """For a person's eyes, as far as they are known."""
     whole: Callable[[], Iterable[VmRecord]] | None = None
     """`records` with their inventories, one by one, for the journal; in any thread. None where they have them."""
+    hosts: Sequence[HostBefore] = ()
+    """Hosts that are changed: to be emptied, or in a restore to be enabled."""
+    source: PlanFile | None = None
+    """The plan with its selectors, for VMs that turn up later; None where none are looked for."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -93,8 +108,9 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
 
     names = {host.uuid: host.name for host in prepared.preview.hosts if host.name is not None}
     return Opening(
-        prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, host_names=names, whole=whole
-    )
+        prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, host_names=names, whole=whole,
+        hosts=[HostBefore(host) for host in resolution.hosts], source=prepared.plan_file,
+    )  # fmt: skip
 
 
 def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
@@ -158,4 +174,5 @@ def run_record(
         selectors=resolution.selectors,
         warnings=prepared.preview.warnings,
         window=times.record() if (times := times_of(plan.window)) is not None else None,
+        evacuate=evacuation_of(plan),
     )

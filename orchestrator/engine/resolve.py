@@ -1,20 +1,21 @@
 """A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
-from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.engine.aside import Aside
-from orchestrator.engine.ourselves import find_ourselves
+from orchestrator.engine.ourselves import Ourselves, find_ourselves
 from orchestrator.errors import NodeUnreachableError, UsageError
 from orchestrator.model.report import Excluded, SelectorCount
 from orchestrator.model.safe import one_line
-from orchestrator.model.target import Seen, VmRow
+from orchestrator.model.target import HostRow, Seen, VmRow
 from orchestrator.plan.load import PlanFile, Selected
-from orchestrator.plan.model import Plan
+from orchestrator.plan.model import HostSelection, Plan
 
 _TOGETHER = 1000
 """UUIDs that are read in one go, and whose inventories are in memory together."""
@@ -58,6 +59,12 @@ class Resolution:
     """Where the targets' inventories are, None where they were dropped."""
     ha_unreadable: str | None = None
     """In the node's words why it does not tell HA levels; None if it does."""
+    hosts: tuple[HostRow, ...] = ()
+    """Hosts to be emptied; none where the plan names VMs."""
+    host_problems: tuple[str, ...] = ()
+    """What is wrong with the selection of hosts."""
+    spared_on: Mapping[str, int] = field(default_factory=dict)
+    """Of hosts to be emptied, how many VMs the plan excludes there."""
 
 
 async def resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None = None) -> Resolution:
@@ -94,12 +101,22 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         at = None if aside is None else aside.put(seen.inventory)
         return Target(seen.row.uuid, seen.row, at, ours.clause(seen.row.uuid, cloud.addresses_of(seen.inventory)))
 
-    found, counts = await _select(plan_file.targets, cloud, "targets", target, whole=whole)
+    hosts, host_problems = list[HostRow](), list[str]()
+    if plan_file.plan.targets.hosts is None:
+        found, counts = await _select(plan_file.targets, cloud, "targets", target, whole=whole)
+    else:
+        hosts, counts, host_problems = await _hosts(plan_file.plan.targets.hosts, cloud)
+        found = await _on_hosts([host.uuid for host in hosts], cloud, target, whole=whole)
     if aside is not None:
         aside.flush()
     excluded, empty = await _names_of(plan_file.exclude, cloud, "exclude", found)
     protected, unprotected = await _names_of(plan_file.protect, cloud, "guard.protect", found)
     targets = tuple(target for uuid, target in found.items() if uuid not in excluded)
+    spared_on = Counter(
+        target.row.host_uuid
+        for uuid, target in found.items()
+        if uuid in excluded and target.row is not None and target.row.host_uuid is not None
+    )
     gone = [
         Excluded(uuid=uuid, name=target.row.name if target.row is not None else None, selector=excluded[uuid])
         for uuid, target in found.items()
@@ -123,7 +140,96 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         waves=waves,
         aside=aside,
         wave_problems=wave_problems,
-        host_names=await _host_names(targets, cloud),
+        host_names=(
+            {host.uuid: host.name for host in hosts if host.name is not None} if hosts else await _host_names(targets, cloud)
+        ),
+        hosts=tuple(hosts),
+        host_problems=tuple(host_problems),
+        spared_on=spared_on if hosts else {},
+    )
+
+
+async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow], list[SelectorCount], list[str]]:
+    """The hosts that are named, what each selector matched, and what is wrong with that."""
+    found: dict[str, HostRow] = {}
+    counts, problems = list[SelectorCount](), list[str]()
+
+    def keep(name: str, rows: Iterable[HostRow]) -> int:
+        matched = {row.uuid: row for row in rows}
+        found.update(matched)
+        counts.append(SelectorCount(where=f"hosts: {name}", matched=len(matched)))
+        return len(matched)
+
+    try:
+        if selection.uuids:
+            rows = await cloud.hosts(selection.uuids)
+            keep("uuids", rows.values())
+            problems += [
+                f"the node knows no host {uuid}: correct targets.hosts.uuids, or take it out"
+                for uuid in dict.fromkeys(selection.uuids)
+                if uuid not in rows
+            ]
+        for name in dict.fromkeys(selection.names):
+            matched = keep(f"name={name}", await cloud.select_hosts([f"name={name}"]))
+            if matched != 1:
+                known = "no host" if not matched else f"{matched} hosts"
+                said = f"the node knows {known} named {one_line(name, 100)}"
+                problems.append(f"{said}: correct targets.hosts.names, or name it under uuids")
+        for group in selection.where:
+            if not keep(" and ".join(group), await cloud.select_hosts(group)):
+                problems.append(
+                    f"no host matches {' and '.join(group)!r} of targets.hosts.where: correct it, or take it out"
+                )
+    except QueryRefusedError as error:
+        raise _refused("targets.hosts", "hosts", error) from None
+    return list(found.values()), counts, problems
+
+
+async def _on_hosts(
+    hosts: Sequence[str], cloud: Cloud, target: Callable[[Seen], Target], *, whole: bool
+) -> dict[str, Target]:
+    """Every VM that is on one of them; one that is Stopped is on no host."""
+    found: dict[str, Target] = {}
+    for start in range(0, len(hosts), VM_CHUNK):
+        async for page in cloud.select([f"hostUuid?={','.join(hosts[start : start + VM_CHUNK])}"], whole=whole):
+            for seen in page:
+                if seen.row.uuid not in found:
+                    found[seen.row.uuid] = target(seen)
+    return found
+
+
+async def resolve_found(
+    plan_file: PlanFile, cloud: Cloud, seen: Sequence[Seen], facts: NodeFacts, ours: Ourselves
+) -> Resolution:
+    """What the plan says of VMs that have turned up on hosts that are being emptied: whom it spares, and their waves.
+
+    Raises NodeAwayError, UsageError for a filter that the node refuses.
+    """
+    uuids = [vm.row.uuid for vm in seen]
+    targets = {
+        vm.row.uuid: Target(vm.row.uuid, vm.row, None, ours.clause(vm.row.uuid, cloud.addresses_of(vm.inventory)))
+        for vm in seen
+    }
+    excluded, _ = await _names_of(plan_file.exclude, cloud, "exclude", targets, within=uuids)
+    protected, _ = await _names_of(plan_file.protect, cloud, "guard.protect", targets, within=uuids)
+    kept = {uuid: target for uuid, target in targets.items() if uuid not in excluded}
+    waves, _ = await _waves(plan_file, cloud, kept, within=uuids)
+    if plan_file.plan.waves:  # one that no wave takes must have its turn all the same: the host is to be empty
+        waves = {uuid: waves.get(uuid, plan_file.plan.waves[-1].name) for uuid in kept}
+    return Resolution(
+        facts=facts,
+        targets=tuple(kept.values()),
+        excluded=tuple(
+            Excluded(uuid=uuid, name=vm.row.name, selector=excluded[uuid])
+            for vm in seen
+            if (uuid := vm.row.uuid) in excluded
+        ),
+        selectors=(),
+        protected={uuid: name for uuid, name in protected.items() if uuid in kept},
+        ha_levels=dict((await cloud.ha_levels(list(kept))).levels),
+        warnings=(),
+        empty_selectors=(),
+        waves=waves,
     )
 
 
@@ -145,8 +251,10 @@ async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]
 _MOST_NAMED = 10
 
 
-async def _waves(plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Target]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Each target's wave, and what is wrong with that: each must be in exactly one."""
+async def _waves(
+    plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Target], within: Sequence[str] | None = None
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Each target's wave, and what is wrong with that: each must be in exactly one. `within`: see `_names_of`."""
     waves: dict[str, str] = {}
     twice: dict[str, list[str]] = {}
     rest: str | None = None
@@ -154,7 +262,7 @@ async def _waves(plan_file: PlanFile, cloud: Cloud, targets: Mapping[str, Target
         if selected is None:
             rest = wave.name
             continue
-        names, _ = await _names_of(selected, cloud, f"wave {wave.name}", targets)
+        names, _ = await _names_of(selected, cloud, f"wave {wave.name}", targets, within)
         for uuid in names:
             if uuid in targets and waves.setdefault(uuid, wave.name) != wave.name:
                 twice.setdefault(f"{waves[uuid]} and {wave.name}", []).append(uuid)
@@ -211,9 +319,16 @@ def _known(targets: Mapping[str, Target], uuid: str) -> bool:
 
 
 async def _names_of(
-    selected: Selected | None, cloud: Cloud, key: str, targets: Mapping[str, Target]
+    selected: Selected | None,
+    cloud: Cloud,
+    key: str,
+    targets: Mapping[str, Target],
+    within: Sequence[str] | None = None,
 ) -> tuple[dict[str, str], list[str]]:
-    """UUID → the selector that names it, and the selectors that matched nothing on the node."""
+    """UUID → the selector that names it, and the selectors that matched nothing on the node.
+
+    `within`: the only VMs of interest, so that the node is asked for no others; None for all.
+    """
     if selected is None:
         return {}, []
     names: dict[str, str] = {}
@@ -228,15 +343,23 @@ async def _names_of(
     for group in selected.where:
         name, matched = " and ".join(group), 0
         try:
-            async for page in cloud.select(group, whole=False):
-                for seen in page:
-                    names.setdefault(seen.row.uuid, name)
-                    matched += 1
+            for conditions in _narrowed(group, within):
+                async for page in cloud.select(conditions, whole=False):
+                    for seen in page:
+                        names.setdefault(seen.row.uuid, name)
+                        matched += 1
         except QueryRefusedError as error:
             raise _refused(key, name, error) from None
         if not matched:
             empty.append(f"{key}: {name}")
     return names, [] if selected.may_be_empty else empty
+
+
+def _narrowed(group: Sequence[str], within: Sequence[str] | None) -> list[list[str]]:
+    if within is None:
+        return [list(group)]
+    starts = range(0, len(within), VM_CHUNK)
+    return [[*group, f"uuid?={','.join(within[start : start + VM_CHUNK])}"] for start in starts]
 
 
 async def _read(cloud: Cloud, uuids: Sequence[str], key: str) -> Mapping[str, Seen]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,18 +13,26 @@ from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import Rules, stop_rules
 from orchestrator.actions.saved import Saved
-from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
+from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
+from orchestrator.engine.admit import Kind, Verdict, admit
 from orchestrator.engine.braking import Braking
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import WAVE, Course, Drop, Order, estimates_of, outlook_of, rules_of, slot_limits, waves_of
+from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of, slot_limits
+from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
-from orchestrator.engine.drive import Drive, Means, ahead
+from orchestrator.engine.drive import Drive, VmMeans
+from orchestrator.engine.evacuation import Evacuation
 from orchestrator.engine.halt import Halt
+from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ledger import Ledger
+from orchestrator.engine.legs import WAVE, Key, Legs, waves_of
+from orchestrator.engine.ourselves import Ourselves, find_ourselves
 from orchestrator.engine.outage import NodeGoneError, Outage
+from orchestrator.engine.pump import Means, ahead
 from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.records import Opening, Settled, totals_of
+from orchestrator.engine.records import Opening, Settled, first_record, totals_of
+from orchestrator.engine.resolve import Resolution, resolve_found
 from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.steering import Steering
 from orchestrator.engine.timekeeper import Timekeeper
@@ -31,7 +40,7 @@ from orchestrator.engine.verify import back_where, comes_back, to_verify, verifi
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
-from orchestrator.errors import JournalError
+from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal.interface import Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
@@ -79,30 +88,49 @@ class Run:
         self._plan = opening.plan
         self._clock = clock or Clock()
         self._halt = Halt()
+        self._verb = Verb(opening.run.action)
+        self._legs = Legs(self._plan, self._verb, frozenset(host.row.uuid for host in opening.hosts))
+        self._evacuation: Evacuation | None = None
+        if self._legs.leaving:
+            self._evacuation = Evacuation(
+                self._plan, opening.hosts, join=self._join, shut=self._shut_host,
+                lose=self._lose, known=self._is_known,
+            )  # fmt: skip
+            listeners = (self._evacuation, *listeners)
+        self._source = opening.source
+        self._spared = {vm.uuid for vm in opening.run.excluded}
+        """VMs on hosts that are emptied, whom the plan leaves alone."""
+        self._ours: Ourselves | None = None
         self._ledger = Ledger(opening.run.id, journal, self._clock, listeners, self._lose_journal)
         self._tell = self._ledger.tell
-        self._verb = Verb(opening.run.action)
-        self._rules: Rules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
+        rules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
+        self._scale = rules.scale
         self._outage = Outage(
-            self._rules.node_outage_seconds,
-            self._rules.scale,
+            rules.node_outage_seconds,
+            rules.scale,
             lambda kind, detail: self._tell(kind, None, {"detail": detail}),
             lambda: self._stop_sending(Reason.NODE),
         )
         slots = Slots(slot_limits(self._plan.limits))
-        self._estimates = estimates_of(self._plan, opening.known, self._verb)
-        self._queues: dict[str, Queue] = {}
+        self._estimates = estimates_of(self._plan, opening.known, self._legs)
+        self._queues: dict[Key, Queue] = {}
+        migrations = Slots(migrate_limits(self._plan)) if Verb.MIGRATE in self._legs.verbs else None
         for name, wave in waves_of(self._plan).items():
             within = Slots(slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
-            self._queues[name] = Queue(name, within, Lanes(within, self._estimates))
-        self._rules_of = rules_of(self._plan, self._verb)
+            for verb in self._legs.verbs:
+                own = within
+                if migrations is not None and verb is Verb.MIGRATE:
+                    own = Slots(migrations.limits, within=within, beside=migrations)
+                self._queues[name, verb] = Queue(name, own, Lanes(own, self._estimates[verb]), verb)
         self._course = Course(self._plan, opening.records, opening.rows)
         self._window = times_kept(opening.run.window)
-        self._outlook = outlook_of(self._plan, self._course.to_send, self._estimates, self._verb)
+        sent = ((record.wave or WAVE, record.type) for record in opening.records if record.uuid in opening.rows)
+        to_send = Counter((wave, self._legs.verbs_of(type_, wave)[0]) for wave, type_ in sent)
+        self._outlook = outlook_of(self._plan, self._legs, to_send, self._estimates)
         self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
         self._waves = {wave.name: wave for wave in opening.waves}
         self._timekeeper = Timekeeper(
-            self._window, self._outlook, self._clock, self._halt, self._rules.scale,
+            self._window, self._outlook, self._clock, self._halt, self._scale,
             tell=self._tell, warn=self._warn, close=self._close_window, expire=self._expire_window,
             paused=lambda: self._dispatcher.paused,
         )  # fmt: skip
@@ -110,7 +138,7 @@ class Run:
         self._shown_hosts = opening.host_names
         self._hosts = {row.host_uuid for row in opening.rows.values() if row.host_uuid is not None}
         self._saved = dict(opening.saved)
-        self._under_way: list[tuple[str, VmRow]] = []
+        self._under_way: list[tuple[Queue, VmRow]] = []
         self._at_work = 0
         """Orders that are being carried out beside the flights."""
         self._rested = anyio.Event()
@@ -154,9 +182,11 @@ class Run:
                     tasks.start_soon(self._steering.listen)
                     if not self._shown_hosts:
                         tasks.start_soon(self._learn_hosts)
-                    reader = Reader(self._cloud, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
-                    await self._stop_all(tasks, reader)
+                    reader = Reader(self._cloud.read, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
+                    hosts = await self._stop_all(tasks, reader)
                     await self._verify(reader)
+                    if self._evacuation is not None:
+                        await self._evacuation.finish(hosts)
                     tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 report = await self._finish_beating()
@@ -197,9 +227,14 @@ class Run:
         by = self._owner.who if reason is Reason.OPERATOR else None
         self._tell("run.halted", None, {"reason": reason.value, "jobs": self.jobs_at_node, "by": by})
 
+    def _lose(self, error: JournalWriteError) -> None:
+        self._ledger.lose(error)
+
     def _lose_journal(self) -> None:
         self._halt.set(Reason.JOURNAL)
         self._dispatcher.wake()
+        if self._evacuation is not None:
+            self._evacuation.wake()
 
     # ── before ─────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _begin(self) -> None:
@@ -210,12 +245,14 @@ class Run:
         records = self._ledger.records
         self._look_back(opening.records)
         for uuid, row in opening.rows.items():
-            wave = records[uuid].wave or WAVE
-            self._outlook.waits(row, wave)
+            key = self._legs.key(row, records[uuid].wave or WAVE)
+            self._outlook.waits(row, key)
+            if self._evacuation is not None:
+                self._evacuation.waits(uuid, records[uuid].host_uuid)
             if uuid in opening.saved:
-                self._under_way.append((wave, row))
+                self._under_way.append((self._queues[key[0], opening.saved[uuid].state.rules.verb], row))
             else:
-                self._queues[wave].lanes.add(row)
+                self._queues[key].lanes.add(row)
         self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
         limits, window = self._plan.limits, self._window
         counts = {
@@ -224,9 +261,14 @@ class Run:
             "closes": None if window is None else rfc3339(window.closes),
             "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
         }  # fmt: skip
+        if self._evacuation is not None:
+            firsts = Counter(self._legs.key(row, records[uuid].wave or WAVE)[1] for uuid, row in opening.rows.items())
+            counts |= {"hosts": len(self._evacuation.hosts), "to_migrate": firsts[Verb.MIGRATE]}
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
-            await self._journal.begin(self._record, whole, opening.plan_file, self._owner)
+            await self._journal.begin(
+                self._record, whole, opening.plan_file, self._owner, [host.row for host in opening.hosts]
+            )
             self._tell("run.started", None, counts)
             if self._shown_hosts:
                 self._tell("run.hosts", None, {"names": dict(self._shown_hosts)})
@@ -249,10 +291,11 @@ class Run:
         """What an earlier process measured, for the forecast."""
         for record in records:
             if record.outcome is not None and record.started_at is not None:
-                self._outlook.already(record.wave or WAVE, 1)
-                worst = self._rules_of[record.wave or WAVE].worst_seconds
+                wave, verb = record.wave or WAVE, self._done_to(record)
+                self._outlook.already((wave, self._legs.verbs_of(record.type, wave)[0]), 1)
+                worst = self._legs.rules(wave, verb).worst_seconds
                 if record.elapsed_seconds is not None and record.attempts and record.elapsed_seconds <= worst:
-                    self._estimates.took(record.host_uuid, record.elapsed_seconds)
+                    self._estimates[verb].took(record.host_uuid, record.elapsed_seconds)
 
     def _ended_last(self, records: Sequence[VmRecord]) -> float:
         """When the last stop of an earlier process ended, as a monotonic second of ours; now where there was none."""
@@ -273,26 +316,42 @@ class Run:
                 return
 
     # ── the stops ──────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _stop_all(self, tasks: TaskGroup, reader: Reader) -> None:
-        scale = self._rules.scale
+    async def _stop_all(self, tasks: TaskGroup, reader: Reader[Seen]) -> HostMeans:
+        scale = self._scale
         braking = Braking(self._plan.limits, self._cloud, self._dispatcher, self._clock, scale=scale, tell=self._tell)
         braking.begin()
-        watcher = Watcher(self._cloud, self._outage, tasks, self._clock, scale=scale, rate=braking.rate)
+        watched = partial(Watcher, outage=self._outage, tasks=tasks, clock=self._clock, scale=scale, rate=braking.rate)
+        every = Means(
+            self._record.id, self._cloud, self._journal, self._outage, self._halt, self._clock, self._window, self._tell
+        )
+        watcher = watched(self._cloud, self._cloud.states)
         tasks.start_soon(watcher.work)
+        destinations = None
+        if Verb.MIGRATE in self._legs.verbs:
+            most = migrate_limits(self._plan).per_host
+            destinations = Destinations(self._cloud, self._outage, self._halt, self._legs.leaving, most)
         means = {
-            name: Means(
-                self._record.id, self._cloud, self._journal, reader, watcher, self._outage, self._dispatcher,
-                self._halt, self._clock, self._rules_of[name], self._plan.stop_of(wave), self._window, self._fits,
-                self._tell,
+            (name, verb): VmMeans(
+                every, reader, watcher, self._dispatcher, destinations, self._plan.stop_of(wave), partial(self._fits, verb)
             )
             for name, wave in waves_of(self._plan).items()
-        }  # fmt: skip
+            for verb in self._legs.verbs
+        }
+        host_reader = Reader(self._cloud.hosts, self._outage, tasks, linger_seconds=_LINGER_SECONDS)
+        host_watcher = watched(self._cloud, self._cloud.host_states)
+        hosts = HostMeans(every, host_reader, host_watcher)
         tasks.start_soon(self._timekeeper.keep_window)
+        if self._evacuation is not None:
+            tasks.start_soon(host_watcher.work)
+            await self._evacuation.disable(hosts)
         async with anyio.create_task_group() as flights:
 
             def start(place: Place) -> None:
-                flights.start_soon(self._stop_one, means[place.queue.wave], place)
+                flights.start_soon(self._stop_one, means[place.queue.wave, place.queue.verb], place)
 
+            if self._evacuation is not None:
+                self._dispatcher.expecting = True
+                flights.start_soon(self._empty, self._evacuation, hosts)
             left = await self._dispatcher.run(start, self._under_way)
         while self._at_work:  # the window's close, or a word from elsewhere, is not cut off half done
             self._rested = anyio.Event()
@@ -302,7 +361,73 @@ class Run:
             await self._ledger.settle_all(self._withheld)
             waiting = [row.uuid for row in left if self._ledger.records[row.uuid].outcome is None]
             await self._never_reached(waiting, self._halt.reason)
+        return hosts
 
+    # ── hosts that are emptied ─────────────────────────────────────────────────────────────────────────────────────
+    async def _empty(self, evacuation: Evacuation, hosts: HostMeans) -> None:
+        try:
+            await evacuation.work(hosts)
+        except JournalWriteError as error:
+            self._ledger.lose(error)
+        finally:
+            self._dispatcher.expecting = False
+            self._dispatcher.wake()
+
+    def _is_known(self, uuid: str) -> bool:
+        return uuid in self._ledger.records or uuid in self._spared
+
+    async def _shut_host(self, host: str) -> None:
+        """It could not be disabled: what is on it is left alone."""
+        await self._obey(self._course.close_host(host))
+
+    async def _join(self, found: Sequence[Seen]) -> None:
+        """VMs that have turned up are targets too, but for those that the plan spares. Raises JournalWriteError."""
+        try:
+            resolution = await self._outage.call(lambda: self._resolve_found(found))
+        except UsageError as error:
+            self._spared.update(seen.row.uuid for seen in found)
+            self._warn(
+                f"{len(found)} VMs that turned up were left alone, for nobody could say whom the plan spares: {error}"
+            )
+            return
+        if resolution.excluded:
+            self._spared.update(vm.uuid for vm in resolution.excluded)
+            self._record = self._record.model_copy(update={"excluded": (*self._record.excluded, *resolution.excluded)})
+        verdicts, now = admit(resolution, self._plan), self._clock.wall()
+        records = [_spared(verdict, first_record(verdict, resolution.ha_levels, now), now) for verdict in verdicts]
+        with self._working():
+            await self._journal.join(self._record.id, records)
+            self._ledger.join(records)
+            orders: list[Order] = []
+            for verdict, record in zip(verdicts, records, strict=True):
+                row = verdict.target.row
+                if record.outcome is not None or row is None:
+                    continue
+                key = self._legs.key(row, record.wave or WAVE)
+                self._outlook.waits(row, key)
+                self._queues[key].lanes.add(row)
+                assert self._evacuation is not None
+                self._evacuation.waits(record.uuid, row.host_uuid)
+                orders += self._course.join(record, row.host_uuid)
+            waves = Counter(record.wave or WAVE for record in records if record.outcome is None)
+            hosts = sorted({row.host_uuid for seen in found if (row := seen.row).host_uuid is not None})
+            self._tell("vms.found", None, {"vms": len(records), "waves": dict(waves), "hosts": hosts})
+            for record in records:
+                if record.outcome is not None:
+                    self._ledger.tell_outcome(record)
+            await self._obey(orders)
+
+    async def _resolve_found(self, found: Sequence[Seen]) -> Resolution:
+        assert self._source is not None, "a run that empties hosts knows its plan's selectors"
+        facts = NodeFacts(self._record.endpoint, self._record.node_version, None, None)
+        try:
+            if self._ours is None:
+                self._ours = await (await find_ourselves(facts.endpoint)).ask(self._cloud)
+            return await resolve_found(self._source, self._cloud, found, facts, self._ours)
+        except QueryRefusedError as error:
+            raise UsageError(error.detail) from None
+
+    # ── as the run goes ────────────────────────────────────────────────────────────────────────────────────────────
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
         self._at_work += 1
@@ -412,8 +537,9 @@ class Run:
         await self._ledger.settle(taken_out)
         await self._obey(orders)
 
-    async def _stop_one(self, means: Means, place: Place) -> None:
-        uuid = place.row.uuid
+    async def _stop_one(self, means: VmMeans, place: Place) -> None:
+        uuid, wave = place.row.uuid, place.queue.wave
+        legs = self._legs.of(place.row, wave)
         began = self._clock.now()
         saved = self._saved.pop(uuid, None)
         seconds: float | None = None
@@ -421,16 +547,17 @@ class Run:
         try:
             record = self._left_out(place) if saved is None else None
             if record is None:
-                self._tell("vm.started", uuid, self._begun_with(place, saved, means.rules))
-                record, state = await Drive(means, place, self._ledger.unsettled(uuid), saved).run()
+                self._tell("vm.started", uuid, self._begun_with(place, saved))
+                drive = Drive(means, place, self._ledger.unsettled(uuid), legs, saved)
+                record, state = await drive.run()
                 if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                     attempt.never_arrived for attempt in state.attempts
                 ):
                     self._states[uuid] = state
                 self._sent = self._sent or bool(record.attempts)
-                if state.sent:
+                if record.attempts and (state.sent or drive.legs_taken > 1):
                     self._last_stop_at = self._clock.now()
-                    seconds = self._timed(means, began) if saved is None else None
+                    seconds = self._timed(legs[0], began) if saved is None and drive.legs_taken == 1 else None
             if record.reason is Reason.WINDOW:
                 self._note_window()
             if record.outcome is Outcome.CAME_BACK and record.inventory is not None:
@@ -441,7 +568,7 @@ class Run:
                 self._withheld.append(record)  # as what waits: whoever leaves at once leaves it to be carried on
                 return
             # How quick a power cut was, planned or at the window's end, says nothing of a shutdown's length.
-            cut = means.rules.type is AttemptType.COLD or any(
+            cut = legs[0].type is AttemptType.COLD or any(
                 attempt.reason is AttemptReason.WINDOW for attempt in record.attempts
             )
             await self._ledger.settle(record, took_seconds=None if cut else seconds)
@@ -454,19 +581,19 @@ class Run:
             self._outlook.ends(uuid)
             self._dispatcher.release(place, telling=seconds is not None)
 
-    def _begun_with(self, place: Place, saved: Saved | None, rules: Rules) -> dict[str, Any]:
+    def _begun_with(self, place: Place, saved: Saved | None) -> dict[str, Any]:
         """What is known of a VM as it has its turn, or as it is taken up from another process."""
         row, clock = place.row, self._clock
         host = None if row.host_uuid is None else self._shown_hosts.get(row.host_uuid)
         data: dict[str, Any] = {
             "name": row.name, "host": row.host_uuid, "host_name": host, "wave": place.queue.wave,
-            "usual_seconds": round(self._expected(row), 1),
+            "usual_seconds": round(self._expected(place.queue.verb, row), 1),
         }  # fmt: skip
         if saved is not None:
             data["since"] = clock.wall(saved.state.turn_at)
             if saved.state.sent:
                 last = saved.state.last
-                more = ahead(rules, clock, last.type, last.at, last.api_timeout_seconds)
+                more = ahead(saved.state.rules, clock, last.type, last.at, last.api_timeout_seconds)
                 data |= {"type": last.type, "sent_at": clock.wall(last.at), **more}
         return data
 
@@ -476,24 +603,32 @@ class Run:
         if self._shown_hosts:
             self._tell("run.hosts", None, {"names": self._shown_hosts})
 
-    def _timed(self, means: Means, began: float) -> float | None:
+    def _timed(self, rules: Rules, began: float) -> float | None:
         """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""
         seconds = self._clock.now() - began
-        return seconds if seconds <= means.rules.worst_seconds else None
+        return seconds if seconds <= rules.worst_seconds else None
 
-    def _expected(self, row: VmRow) -> float:
+    def _expected(self, verb: Verb, row: VmRow) -> float:
         """Seconds that this VM is forecast to take."""
-        return self._estimates.of(row.uuid, row.host_uuid).likely
+        return self._estimates[verb].of(row.uuid, row.host_uuid).likely
 
-    def _fits(self, row: VmRow) -> bool:
+    def _fits(self, verb: Verb, row: VmRow) -> bool:
         """May it begin now, for what it is forecast to take?"""
-        return self._window is None or self._window.fits(self._clock.unix(), self._expected(row))
+        return self._window is None or self._window.fits(self._clock.unix(), self._expected(verb, row))
+
+    def _done_to(self, record: VmRecord) -> Verb:
+        """What a VM was done to, by its last attempt or else by what is done first."""
+        if record.outcome is Outcome.MIGRATED or (record.attempts and record.attempts[-1].type is AttemptType.MIGRATE):
+            return Verb.MIGRATE
+        verbs = self._legs.verbs_of(record.type, record.wave or WAVE)
+        return verbs[-1] if record.attempts else verbs[0]
 
     def _left_out(self, place: Place) -> VmRecord | None:
         """Its turn has come; where it is forecast to end in the window's reserve, it is not begun with."""
-        if self._window is None or self._halt or self._fits(place.row):
+        verb = place.queue.verb
+        if self._window is None or self._halt or self._fits(verb, place.row):
             return None
-        seconds = self._expected(place.row)
+        seconds = self._expected(verb, place.row)
         text = (
             f"its turn came when it was forecast to take {in_words(seconds)}, past the window's close at "
             f"{rfc3339(self._window.closes)}; nothing was sent"
@@ -501,7 +636,7 @@ class Run:
         return self._ledger.not_reached(place.row.uuid, Reason.WINDOW, text)
 
     # ── after ──────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _verify(self, reader: Reader) -> None:
+    async def _verify(self, reader: Reader[Seen]) -> None:
         after = self._plan.verify.after.total_seconds()
         known = self._ledger.records.items()
         due = [uuid for uuid, vm in known if to_verify(vm.outcome) and vm.verified_at is None]
@@ -535,7 +670,7 @@ class Run:
                         record,
                         seen[record.uuid],
                         self._states.get(record.uuid),
-                        self._rules_of[record.wave or WAVE],
+                        self._legs.rules(record.wave or WAVE, self._done_to(record)),
                         at,
                         host_names=names,
                     )
@@ -565,7 +700,8 @@ class Run:
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
         emptied = self._verb is Verb.STOP
-        hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied)
+        changed = self._evacuation.hosts if self._evacuation is not None else ()
+        hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
             self._warn(warning)
         # A host's budget was crossed under its UUID; by now its name is known.
@@ -594,12 +730,12 @@ class Run:
             totals = totals_of(self._ledger.records.values())
             return [WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)]
         none = WaveRecord(name="", started_at=None, finished_at=None, totals={})
-        members: dict[str, list[VmRecord | Settled]] = {name: [] for name in self._queues}
+        members: dict[str, list[VmRecord | Settled]] = {name: [] for name in waves_of(self._plan)}
         for record in self._ledger.records.values():
             members[record.wave or WAVE].append(record)
         return [
             self._waves.get(name, none).model_copy(update={"name": name, "totals": totals_of(members[name])})
-            for name in self._queues
+            for name in members
         ]
 
     def _ending(self, counts: Counter[Outcome | None]) -> tuple[RunStatus, EndedBy | None, int]:
@@ -609,7 +745,12 @@ class Run:
             reasons = {record.reason for record in self._ledger.records.values() if record.outcome is Outcome.NOT_REACHED}
             ended_by: EndedBy = next((word for reason, word in _ENDED_BY.items() if reason in reasons), "operator")
             return "stopped_early", ended_by, 4
-        return "finished", None, 0 if all(outcome in GOOD for outcome in counts) else 1
+        evacuation = self._evacuation
+        if evacuation is not None and evacuation.unreached:
+            reason = self._halt.reason or Reason.WINDOW
+            return "stopped_early", _ENDED_BY.get(reason, "operator"), 4
+        good = all(outcome in GOOD for outcome in counts) and (evacuation is None or evacuation.succeeded)
+        return "finished", None, 0 if good else 1
 
 
 _ENDED_BY: dict[Reason, EndedBy] = {
@@ -621,10 +762,19 @@ _ENDED_BY: dict[Reason, EndedBy] = {
     Reason.RAMP: "ramp",
     Reason.HOST_BUDGET: "budget",
     Reason.WAVE: "budget",
+    Reason.HOST: "host",
 }
 """What a run is said to be ended by, for the first of these reasons that some VM was not reached for."""
 
 
-async def _read_into(seen: dict[str, Seen | None], reader: Reader, uuid: str) -> None:
+def _spared(verdict: Verdict, record: VmRecord, now: str) -> VmRecord:
+    """What must not be touched is left on its host."""
+    if verdict.kind is not Kind.REFUSE:
+        return record
+    evidence = Evidence(text=f"{verdict.why}: it must not be touched", basis="state")
+    return replace(record, outcome=Outcome.SKIPPED, reason=Reason.PROTECTED, evidence=evidence, finished_at=now)
+
+
+async def _read_into(seen: dict[str, Seen | None], reader: Reader[Seen], uuid: str) -> None:
     with contextlib.suppress(UnreadableError, NodeGoneError):
         seen[uuid] = await reader.read(uuid)

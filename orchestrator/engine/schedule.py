@@ -35,16 +35,21 @@ class Slots:
     """Counts what is in flight. A VM without a host counts on none.
 
     `within`: what is counted here counts there as well, and must find room there: a wave's slots lie within the run's.
+    `beside`: the same, of slots that are shared with others: a wave's migrations are among all those of the run.
     """
 
-    def __init__(self, limits: SlotLimits, within: "Slots | None" = None) -> None:
+    def __init__(self, limits: SlotLimits, within: "Slots | None" = None, beside: "Slots | None" = None) -> None:
         self.limits = limits
         self._within = within
+        self._beside = beside
+        self._around = tuple(outer for outer in (within, beside) if outer is not None)
         self.hosts_only: bool = (
-            limits.per_cluster is None and limits.per_primary_storage is None and (within is None or within.hosts_only)
+            limits.per_cluster is None
+            and limits.per_primary_storage is None
+            and all(outer.hosts_only for outer in self._around)
         )
         """Is a VM's host all that matters of its place?"""
-        self._host_and_total = self.hosts_only and within is None
+        self._host_and_total = self.hosts_only and not self._around
         """As most plans have it: a VM is counted in two places, in one step."""
         self.total = 0
         self.hosts: defaultdict[str, int] = defaultdict(int)
@@ -53,8 +58,9 @@ class Slots:
 
     def host_free(self, host: str | None) -> bool:
         """Is there a slot on this host?"""
-        if self._within is not None and not self._within.host_free(host):
-            return False
+        for outer in self._around:
+            if not outer.host_free(host):
+                return False
         return host is None or self.hosts[host] < self.limits.per_host
 
     def place_free(self, row: VmRow) -> bool:
@@ -63,7 +69,7 @@ class Slots:
         if self.hosts_only:
             return self.host_free(row.host_uuid)
         return (
-            (self._within is None or self._within.place_free(row))
+            all(outer.place_free(row) for outer in self._around)
             and self.host_free(row.host_uuid)
             and (
                 limits.per_cluster is None
@@ -79,7 +85,12 @@ class Slots:
     @property
     def free(self) -> bool:
         """Is there a slot in all?"""
-        return self.total < self.limits.total and (self._within is None or self._within.free)
+        if self.total >= self.limits.total:
+            return False
+        for outer in self._around:  # noqa: SIM110 - asked for every VM; a generator takes twice the time
+            if not outer.free:
+                return False
+        return True
 
     def take(self, row: VmRow) -> bool:
         """It is in flight from now on, and counts everywhere it should; returns whether its host has another slot."""
@@ -107,8 +118,18 @@ class Slots:
     def count(self, sign: int) -> None:
         """One more in flight, or with -1 one less, wherever it is."""
         self.total += sign
-        if self._within is not None:
-            self._within.count(sign)
+        for outer in self._around:
+            outer.count(sign)
+
+    def leave(self, row: VmRow) -> "Slots":
+        """It does not count here any more, and still counts in those that these lie within, which are returned."""
+        within, around = self._within, self._around
+        assert within is not None
+        self._around = () if self._beside is None else (self._beside,)
+        self.count(-1)
+        self.take_place(row, -1)
+        self._around = around
+        return within
 
     def take_place(self, row: VmRow, sign: int = 1) -> None:
         """Count it on host, cluster and storages; `sign` -1 gives the slots back."""
@@ -119,8 +140,8 @@ class Slots:
                 self.clusters[row.cluster_uuid] += sign
             for storage in row.storages:
                 self.storages[storage] += sign
-        if self._within is not None:
-            self._within.take_place(row, sign)
+        for outer in self._around:
+            outer.take_place(row, sign)
 
 
 _UNKNOWN = 3.0

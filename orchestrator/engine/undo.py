@@ -6,10 +6,10 @@ from typing import Any
 
 from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.engine.again import is_unfinished
-from orchestrator.engine.course import WAVE, forecast_of
-from orchestrator.engine.estimates import Figures, known_figures
+from orchestrator.engine.course import Known, forecast_of
 from orchestrator.engine.forecast import Forecast
-from orchestrator.engine.prepare import Took
+from orchestrator.engine.legs import WAVE, Legs
+from orchestrator.engine.prepare import Took, known_from
 from orchestrator.engine.records import Opening
 from orchestrator.errors import NodeUnreachableError, RefusedError
 from orchestrator.journal.interface import Journal
@@ -38,7 +38,7 @@ class Undo:
     rows: Mapping[str, VmRow]
     late: Sequence[VmRecord]
     facts: NodeFacts
-    known: Mapping[str, Figures]
+    known: Known
     hosts: Mapping[str, HostRow]
 
     def left(self) -> Iterator[VmRecord]:
@@ -55,9 +55,9 @@ class Undo:
         """How long it takes from now; `plan` is the reversed one."""
         return forecast_of(
             plan,
+            Legs(plan, Verb.START),
             [(self.rows[vm.uuid], vm.wave or WAVE) for vm in self.records if vm.uuid in self.rows],
             self.known,
-            Verb.START,
         )
 
     def opening(self, plan: Plan, run: RunRecord, plan_file: Mapping[str, Any]) -> Opening:
@@ -112,7 +112,7 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         records.append(record)
         if record.outcome is None and now is not None:
             rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
-    known = {uuid: known_figures(seconds) for uuid, seconds in took(list(rows)).items()}
+    known = known_from(took, [Verb.START], list(rows))
     return Undo(records, rows, late, facts, known, await _hosts(cloud, rows))
 
 

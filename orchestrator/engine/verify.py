@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.actions import start
+from orchestrator.actions import migrate, start
 from orchestrator.actions.judge import judge_again
 from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
@@ -60,8 +60,13 @@ def verified(
     if seen is not None:
         changes["inventory"] = dict(seen.inventory)
     facts_state = state if state is not None else ActionState(rules=rules, turn_at=0.0)
-    facts_state = replace(facts_state, state=word, gone_row=seen is None)
-    if rules.verb is Verb.STOP:
+    rules = facts_state.rules
+    facts_state = replace(
+        facts_state, state=word, gone_row=seen is None, host=seen.row.host_uuid if seen is not None else None
+    )
+    if rules.verb is Verb.MIGRATE:
+        judgement = migrate.judge_again(record.outcome, facts_state.facts(), rules, sent=facts_state.sent)
+    elif rules.verb is Verb.STOP:
         judgement = judge_again(record.outcome, facts_state.facts(), rules, unstopped_sent=facts_state.sent)
     else:
         judgement = start.judge_again(record.outcome, facts_state.facts(), rules, sent=facts_state.sent)
@@ -70,9 +75,11 @@ def verified(
             "outcome": judgement.of_vm,
             "reason": judgement.reason,
             "evidence": judgement.evidence,
-            "check_after_start": judgement.check_after_start if rules.verb is Verb.STOP else record.check_after_start,
+            "check_after_start": record.check_after_start if rules.verb is Verb.START else judgement.check_after_start,
             "late": record.outcome not in GOOD,
         }
+        if judgement.outcome is Outcome.MIGRATED and seen is not None:
+            changes["migrated_to"] = seen.row.host_uuid
     elif record.outcome in GOOD and record.evidence is not None:
         words = f"; at verification {'the node has no such VM any more' if seen is None else f'its state reads {word}'}"
         changes["evidence"] = Evidence(
@@ -84,10 +91,15 @@ def verified(
     return made
 
 
-def left_why(uuid: str, outcomes: Mapping[str, Outcome], excluded: frozenset[str], type_: str | None) -> str:
-    """Why a VM is still on a host after the run."""
-    if uuid in outcomes:
-        return "appliance" if outcomes[uuid] is Outcome.SKIPPED and type_ == "ApplianceVm" else outcomes[uuid].value
+def left_why(
+    uuid: str, told: Mapping[str, tuple[Outcome, Reason | None]], excluded: frozenset[str], type_: str | None
+) -> str:
+    """Why a VM is still on a host after the run. `told`: outcomes with their reasons."""
+    if uuid in told:
+        outcome, reason = told[uuid]
+        if outcome is Outcome.SKIPPED and reason is Reason.PROTECTED:
+            return "protected"
+        return "appliance" if outcome is Outcome.SKIPPED and type_ == "ApplianceVm" else outcome.value
     if uuid in excluded:
         return "excluded"
     return "not_a_target"

@@ -6,7 +6,7 @@ the VM is Stopping (or Starting) by a job that the node has acknowledged, sooner
 never becomes Stopping, and an unknown one may be somebody else's doing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -23,7 +23,7 @@ _TICK_SHARE = 0.25
 """At most this part of the allowed requests goes into the bulk query, or new stops would wait for it."""
 _LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
 """Seconds between looks of the safety net: while the VM's state does not move, and while its own job is at work."""
-_AT_WORK = frozenset({"Stopping", "Starting"})
+_AT_WORK = frozenset({"Stopping", "Starting", "Migrating", "PreMaintenance"})
 
 
 class Mailbox:
@@ -86,13 +86,22 @@ class _Followed:
 
 
 class Watcher:
-    """Follows every job in flight with few requests. `scale` compresses its pace (1 on a real node); `rate` says how many
-    requests a second are allowed now.
+    """Follows every job in flight with few requests. `states` asks for the state words of many. `scale` compresses its pace
+    (1 on a real node); `rate` says how many requests a second are allowed now.
     """
 
     def __init__(
-        self, cloud: Cloud, outage: Outage, tasks: TaskGroup, clock: Clock, *, scale: float, rate: Callable[[], float]
+        self,
+        cloud: Cloud,
+        states: Callable[[Sequence[str]], Awaitable[Mapping[str, str | None]]],
+        outage: Outage,
+        tasks: TaskGroup,
+        clock: Clock,
+        *,
+        scale: float,
+        rate: Callable[[], float],
     ) -> None:
+        self._states = states
         self._clock = clock
         self._cloud = cloud
         self._outage = outage
@@ -138,7 +147,7 @@ class Watcher:
         followed = list(self._followed.values())
         uuids = list(dict.fromkeys(entry.vm_uuid for entry in followed))
         try:
-            states = await self._outage.call(lambda: self._cloud.states(uuids))
+            states = await self._outage.call(lambda: self._states(uuids))
         except NodeGoneError:
             for entry in list(self._followed.values()):
                 entry.box.close()

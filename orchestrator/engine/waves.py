@@ -6,7 +6,7 @@ remaining VMs `not_reached`. A decision stands, whatever leaves the counts later
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from graphlib import TopologicalSorter
 
@@ -107,6 +107,7 @@ class _Progress:
     failures: int = 0
     not_reached: int = 0
     breach: tuple[str, int, int] | None = None  # wave, count, limit
+    closed: Reason | None = None  # why nothing more of it starts
 
 
 class Waves:
@@ -161,9 +162,27 @@ class Waves:
                 progress.step += 1
         return self._decide(self._waves)
 
+    def join(self, uuid: str, wave: str) -> tuple[Decision, ...]:
+        """A VM that has turned up belongs to this wave.
+
+        One that comes when its wave has ended has its turn all the same, and what was decided of the waves after it stands;
+        where nothing more of the wave starts, it is not reached.
+        """
+        progress = self._waves[wave]
+        assert uuid not in self._wave_of, f"{uuid} is there already"
+        self._wave_of[uuid] = wave
+        progress.wave = replace(progress.wave, vms=(*progress.wave.vms, uuid))
+        progress.steps = (*progress.steps[:-1], progress.steps[-1] + 1) if progress.steps else (1,)
+        progress.waiting += 1
+        if progress.closed is None:
+            return ()
+        return (ClosedOff(wave, progress.closed, self._close(progress, progress.closed)),)
+
     def allowance(self, wave: str) -> int:
         """How many more VMs of this wave may be let through now."""
         progress = self._waves[wave]
+        if progress.phase in {_Phase.PASSED, _Phase.BLOCKED} and progress.closed is None:
+            return progress.waiting  # those that have turned up since
         if progress.phase is not _Phase.OPEN or not progress.waiting:
             return 0
         return min(progress.steps[progress.step] - progress.through, progress.waiting)
@@ -193,7 +212,8 @@ class Waves:
         decisions: list[Decision] = []
         for progress in self._waves.values():
             if progress.phase is _Phase.WAITING or progress.waiting:
-                decisions.append(ClosedOff(progress.wave.name, reason, self._close(progress)))
+                decisions.append(ClosedOff(progress.wave.name, reason, self._close(progress, reason)))
+            progress.closed = progress.closed or reason
             if progress.phase is _Phase.WAITING:
                 progress.phase = _Phase.BLOCKED
         return (*decisions, *self._decide(self._waves))
@@ -223,8 +243,9 @@ class Waves:
         elif outcome in _FAILURES and uuid not in self._excused:
             progress.failures += 1
 
-    def _close(self, progress: _Progress) -> tuple[str, ...]:
-        """End all that waits in a wave as not reached."""
+    def _close(self, progress: _Progress, reason: Reason) -> tuple[str, ...]:
+        """End all that waits in a wave as not reached, from now on."""
+        progress.closed = progress.closed or reason
         left = tuple(uuid for uuid in progress.wave.vms if self._waits(uuid, progress.wave))
         for uuid in left:
             self._end(uuid, Outcome.NOT_REACHED)
@@ -255,7 +276,7 @@ class Waves:
         if blocked is not None and blocked.breach is not None:
             progress.phase = _Phase.BLOCKED
             progress.breach = blocked.breach
-            yield ClosedOff(progress.wave.name, Reason.WAVE, self._close(progress), *blocked.breach)
+            yield ClosedOff(progress.wave.name, Reason.WAVE, self._close(progress, Reason.WAVE), *blocked.breach)
 
     def _decide_open(self, progress: _Progress) -> Iterable[Decision]:
         wave = progress.wave
@@ -265,7 +286,7 @@ class Waves:
                 progress.step += 1
             else:
                 count = progress.failures
-                yield ClosedOff(wave.name, Reason.RAMP, self._close(progress), wave.name, count, limit)
+                yield ClosedOff(wave.name, Reason.RAMP, self._close(progress, Reason.RAMP), wave.name, count, limit)
         if not progress.waiting:
             count, limit = progress.failures + progress.not_reached, wave.allowed(wave.to_send)
             progress.breach = None if count <= limit else (wave.name, count, limit)

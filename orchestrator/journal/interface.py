@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.journal.owner import Held, Owner
-from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
+from orchestrator.model.report import (
+    AttemptRecord,
+    HostActionRecord,
+    HostRecord,
+    RunRecord,
+    RunReport,
+    VmRecord,
+    WaveRecord,
+)
+from orchestrator.model.target import HostRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,17 @@ class Word:
     answer: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HostKept:
+    """A host that a run changes: as it was found, what was done to it, and the state of the last of that as text (None
+    where it ended before it began).
+    """
+
+    row: HostRow
+    actions: tuple[HostActionRecord, ...]
+    state: str | None
+
+
 REPORTED = "run.reported"
 """The event that says that a run's reports are written."""
 
@@ -54,8 +74,16 @@ class Journal(Protocol):
         """Where it lies; None where it is in memory."""
         ...
 
-    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
-        """A run with all its targets in the plan's order, and its lock. Awaited. Raises RunLockedError.
+    async def begin(
+        self,
+        run: RunRecord,
+        vms: Iterable[VmRecord],
+        plan_file: Mapping[str, Any],
+        owner: Owner,
+        hosts: Sequence[HostRow] = (),
+    ) -> None:
+        """A run with all its targets in the plan's order, the hosts that it changes, and its lock. Awaited. Raises
+        RunLockedError.
 
         `vms` is gone through once, by another thread maybe, and no more of it is in memory than must be.
         """
@@ -78,6 +106,22 @@ class Journal(Protocol):
 
     async def intend(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """Attempt `number` (from 0) of a VM is about to be sent; `state` is its action's. Awaited: before the PUT leaves."""
+        ...
+
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+        """More targets, behind those that there are; one that is there already is left as it is. Awaited."""
+        ...
+
+    async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """Thing `number` (from 0) that is done to a host: begun, about to be sent, or ended. Awaited."""
+        ...
+
+    def note_act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """The same, posted: what became of it so far."""
+        ...
+
+    def hosts(self, run_id: str) -> list[HostKept]:
+        """The hosts that a run changes, in its order."""
         ...
 
     def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:

@@ -4,10 +4,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.journal import store
-from orchestrator.journal.interface import JournalEvent, Word
+from orchestrator.journal.interface import HostKept, JournalEvent, Word
 from orchestrator.journal.owner import Held, Owner
 from orchestrator.journal.report import build_report
-from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
+from orchestrator.model.report import (
+    AttemptRecord,
+    HostActionRecord,
+    HostRecord,
+    RunRecord,
+    RunReport,
+    VmRecord,
+    WaveRecord,
+)
+from orchestrator.model.target import HostRow
 
 
 class MemoryJournal:
@@ -22,11 +31,18 @@ class MemoryJournal:
         """Nowhere."""
         return
 
-    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
-        """A run with its targets and its lock."""
+    async def begin(
+        self,
+        run: RunRecord,
+        vms: Iterable[VmRecord],
+        plan_file: Mapping[str, Any],
+        owner: Owner,
+        hosts: Sequence[HostRow] = (),
+    ) -> None:
+        """A run with its targets, its hosts and its lock."""
         self._connection.execute("BEGIN")
         try:
-            store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)).apply(self._connection)
+            store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file, hosts)).apply(self._connection)
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
@@ -56,6 +72,22 @@ class MemoryJournal:
         """What became of it."""
         for write in store.attempt_writes(run_id, vm_uuid, number, attempt, state):
             write.apply(self._connection)
+
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+        """More targets."""
+        store.join_write(run_id, vms).apply(self._connection)
+
+    async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """What is done to a host."""
+        self.note_act(run_id, host_uuid, number, action, state)
+
+    def note_act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """What became of it."""
+        store.host_action_write(run_id, host_uuid, number, action, state).apply(self._connection)
+
+    def hosts(self, run_id: str) -> list[HostKept]:
+        """The hosts that a run changes."""
+        return store.read_hosts(self._connection, run_id)
 
     def event(self, run_id: str, event: JournalEvent) -> None:
         """One event."""

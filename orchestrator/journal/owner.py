@@ -52,12 +52,12 @@ class Held:
 
 
 class RunLockedError(RefusedError):
-    """A living process works on this run, or on another run with VMs in common (`shared` of them)."""
+    """A living process works on this run, or on another run with VMs or hosts (`what`) in common (`shared` of them)."""
 
-    def __init__(self, run_id: str, held: Held, shared: int = 0) -> None:
-        what = f"{shared} of these VMs are in run {run_id}, on which" if shared else f"on run {run_id}"
+    def __init__(self, run_id: str, held: Held, shared: int = 0, what: str = "VMs") -> None:
+        which = f"{shared} of these {what} are in run {run_id}, on which" if shared else f"on run {run_id}"
         super().__init__(
-            f"{what} {held.worker} still works (last sign {held.silent_seconds:.0f} s ago): wait for its end, "
+            f"{which} {held.worker} still works (last sign {held.silent_seconds:.0f} s ago): wait for its end, "
             "or end that process first"
         )
 

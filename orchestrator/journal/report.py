@@ -1,9 +1,10 @@
 """A run's report, made from the journal's tables in one pass and read VM by VM afterwards."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.journal import store
+from orchestrator.journal.interface import HostKept
 from orchestrator.model.outcome import BAD, Outcome
 from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord, cause_of_failure
 
@@ -11,6 +12,7 @@ from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord, ca
 def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     """The report of a run, finished or not. Raises KeyError for an unknown run."""
     run, hosts, waves = store.read_run(connection, run_id)
+    hosts = _with_actions(hosts, store.read_hosts(connection, run_id))
     held = store.read_lock(connection, run_id)
     return RunReport(
         run=run,
@@ -21,6 +23,24 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
         vms=lambda: store.read_vms(connection, run_id),
         worker=held.worker if held is not None and held.alive else None,
     )
+
+
+def _with_actions(hosts: Sequence[HostRecord], kept: Sequence[HostKept]) -> list[HostRecord]:
+    """The hosts as the run's end has left them, or while it goes on as they were found, with what was done to each."""
+    changed = {one.row.uuid: one for one in kept}
+    made = [
+        host.model_copy(update={"actions": changed.pop(host.uuid).actions}) if host.uuid in changed else host
+        for host in hosts
+    ]
+    for one in changed.values():
+        row = one.row
+        made.append(
+            HostRecord(
+                uuid=row.uuid, name=row.name, status=row.status, state=row.state, totals={}, left_on_host=None,
+                actions=one.actions,
+            )
+        )  # fmt: skip
+    return made
 
 
 def totals(connection: sqlite3.Connection, run_id: str) -> dict[str, int]:

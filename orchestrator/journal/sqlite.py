@@ -20,11 +20,20 @@ from pydantic import ValidationError
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
-from orchestrator.journal.interface import JournalEvent, JournalWriteError, LockLostError, Word
+from orchestrator.journal.interface import HostKept, JournalEvent, JournalWriteError, LockLostError, Word
 from orchestrator.journal.owner import Held, Owner, RunLockedError
 from orchestrator.journal.place import make_private, network_filesystem
 from orchestrator.journal.report import build_report
-from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
+from orchestrator.model.report import (
+    AttemptRecord,
+    HostActionRecord,
+    HostRecord,
+    RunRecord,
+    RunReport,
+    VmRecord,
+    WaveRecord,
+)
+from orchestrator.model.target import HostRow
 
 _Item = tuple[Sequence[store.Write] | store.Claim, "asyncio.Future[None] | None"]
 
@@ -68,9 +77,16 @@ class SqliteJournal:
         """Where the file lies."""
         return self.path.parent
 
-    async def begin(self, run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], owner: Owner) -> None:
-        """A run with its targets and its lock, durable when it returns."""
-        await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file)))
+    async def begin(
+        self,
+        run: RunRecord,
+        vms: Iterable[VmRecord],
+        plan_file: Mapping[str, Any],
+        owner: Owner,
+        hosts: Sequence[HostRow] = (),
+    ) -> None:
+        """A run with its targets, its hosts and its lock, durable when it returns."""
+        await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file, hosts)))
 
     async def take_over(self, run_id: str, owner: Owner) -> Held | None:
         """The lock of a run, ours when it returns."""
@@ -93,6 +109,23 @@ class SqliteJournal:
     def note(self, run_id: str, vm_uuid: str, number: int, attempt: AttemptRecord, state: str) -> None:
         """What became of it; posted."""
         self._post(*store.attempt_writes(run_id, vm_uuid, number, attempt, state))
+
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+        """More targets, durable when it returns."""
+        await self._durable([store.join_write(run_id, vms)])
+
+    async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """What is done to a host, durable when it returns."""
+        await self._durable([store.host_action_write(run_id, host_uuid, number, action, state)])
+
+    def note_act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
+        """What became of it; posted."""
+        self._post(store.host_action_write(run_id, host_uuid, number, action, state))
+
+    def hosts(self, run_id: str) -> list[HostKept]:
+        """The hosts that a run changes."""
+        with self._readable():
+            return store.read_hosts(self._reader, run_id)
 
     def event(self, run_id: str, event: JournalEvent) -> None:
         """One event; posted."""

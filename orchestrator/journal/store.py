@@ -6,14 +6,25 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from orchestrator.journal.interface import REPORTED, JournalEvent, Word
+from orchestrator.journal.interface import REPORTED, HostKept, JournalEvent, Word
 from orchestrator.journal.owner import Held, Owner, RunLockedError, lives
 from orchestrator.model.outcome import STOPPED, Outcome
-from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, VmRecord, WaveRecord, attempt_adapter, vm_adapter
+from orchestrator.model.report import (
+    AttemptRecord,
+    HostActionRecord,
+    HostRecord,
+    RunRecord,
+    VmRecord,
+    WaveRecord,
+    attempt_adapter,
+    host_action_adapter,
+    vm_adapter,
+)
+from orchestrator.model.target import HostRow
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _VERSION_1 = """
 CREATE TABLE run (id TEXT PRIMARY KEY, started_at TEXT NOT NULL, record TEXT NOT NULL, plan_file TEXT NOT NULL,
                   hosts TEXT NOT NULL DEFAULT '[]', waves TEXT NOT NULL DEFAULT '[]') STRICT;
@@ -40,7 +51,13 @@ INSERT INTO took SELECT uuid, 'stop', run_id, json_extract(record, '$.elapsed_se
 CREATE TABLE word (id INTEGER PRIMARY KEY, run_id TEXT NOT NULL, at TEXT NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
                    vm_uuid TEXT, answer TEXT) STRICT;
 """
-_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = """
+CREATE TABLE host (run_id TEXT NOT NULL, seq INTEGER NOT NULL, uuid TEXT NOT NULL, record TEXT NOT NULL,
+                   PRIMARY KEY (run_id, uuid)) STRICT, WITHOUT ROWID;
+CREATE TABLE host_action (run_id TEXT NOT NULL, host_uuid TEXT NOT NULL, number INTEGER NOT NULL, record TEXT NOT NULL,
+                          state TEXT, PRIMARY KEY (run_id, host_uuid, number)) STRICT, WITHOUT ROWID;
+"""
+_STEPS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """What makes each version of the one before it. A step adds; it never changes what an older program wrote."""
 _MOST_TOOK = 5
 """Earlier runs of a VM that say how long it takes; what is older says little of today."""
@@ -131,6 +148,9 @@ class Write:
         connection.executemany(self.sql, self.rows)
 
 
+_SHARED: tuple[tuple[Literal["vm", "host"], str], ...] = (("vm", "VMs"), ("host", "hosts"))
+
+
 class Claim:
     """A run's lock is taken, with what must be true and written in the same transaction."""
 
@@ -148,10 +168,11 @@ class Claim:
             raise RunLockedError(self.run_id, held)
         for write in self.writes:
             write.apply(connection)
-        for other, shared in _others(connection, self.run_id):
-            rival = read_lock(connection, other)
-            if rival is not None and rival.alive:
-                raise RunLockedError(other, rival, shared)
+        for table, what in _SHARED:
+            for other, shared in _others(connection, self.run_id, table):
+                rival = read_lock(connection, other)
+                if rival is not None and rival.alive:
+                    raise RunLockedError(other, rival, shared, what)
         connection.execute(
             "INSERT INTO lock VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " token = excluded.token, owner = excluded.owner, beat = excluded.beat",
@@ -159,14 +180,16 @@ class Claim:
         )
 
 
-def _others(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, int]]:
-    """Locked runs that share VMs with this one, and how many."""
-    return connection.execute(
+def _others(connection: sqlite3.Connection, run_id: str, table: Literal["vm", "host"]) -> list[tuple[str, int]]:
+    """Locked runs that share VMs, or hosts that are changed, with this one, and how many."""
+    statement = (
         "SELECT lock.run_id, count(*) FROM lock JOIN vm AS ours ON ours.run_id = ?"
         " JOIN vm AS theirs ON theirs.run_id = lock.run_id AND theirs.uuid = ours.uuid"
-        " WHERE lock.run_id <> ? GROUP BY lock.run_id",
-        (run_id, run_id),
-    ).fetchall()
+        " WHERE lock.run_id <> ? GROUP BY lock.run_id"
+    )
+    if table == "host":
+        statement = statement.replace(" vm AS", " host AS")
+    return connection.execute(statement, (run_id, run_id)).fetchall()
 
 
 def read_lock(connection: sqlite3.Connection, run_id: str) -> Held | None:
@@ -207,16 +230,65 @@ class Release(Write):
         self.run_id = run_id
 
 
-def begin_writes(run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any]) -> list[Write]:
-    """A run and its targets."""
+def begin_writes(
+    run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], hosts: Iterable[HostRow] = ()
+) -> list[Write]:
+    """A run, its targets, and the hosts that are changed."""
     rows = ((run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms))
     return [
         Write(
             "INSERT INTO run (id, started_at, record, plan_file) VALUES (?, ?, ?, ?)",
             [(run.id, run.started_at, run.model_dump_json(), json.dumps(dict(plan_file)))],
         ),
-        Write("INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record) VALUES (?, ?, ?, ?, ?, ?)", rows),
+        Write(_NEW_VM, rows),
+        Write(
+            "INSERT INTO host VALUES (?, ?, ?, ?)",
+            ((run.id, seq, host.uuid, _host_json(host)) for seq, host in enumerate(hosts)),
+        ),
     ]
+
+
+_NEW_VM = "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def join_write(run_id: str, vms: Iterable[VmRecord]) -> Write:
+    """More targets, after those that there are."""
+    return Write(
+        "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record)"
+        " SELECT ?1, 1 + (SELECT max(seq) FROM vm WHERE run_id = ?1), ?2, ?3, ?4, ?5"
+        " WHERE true ON CONFLICT DO NOTHING",
+        ((run_id, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for vm in vms),
+    )
+
+
+def _host_json(host: HostRow) -> str:
+    return json.dumps({"uuid": host.uuid, "name": host.name, "status": host.status, "state": host.state})
+
+
+def host_action_write(run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> Write:
+    """What is done to a host, new or changed; a `state` of None leaves the one that is there."""
+    return Write(
+        "INSERT INTO host_action VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET record = excluded.record,"
+        " state = coalesce(excluded.state, state)",
+        [(run_id, host_uuid, number, host_action_adapter().dump_json(action).decode(), state)],
+    )
+
+
+def read_hosts(connection: sqlite3.Connection, run_id: str) -> list[HostKept]:
+    """The hosts that a run changes, in order, with what was done to each."""
+    actions: dict[str, list[tuple[HostActionRecord, str | None]]] = {}
+    rows = connection.execute(
+        "SELECT host_uuid, record, state FROM host_action WHERE run_id = ? ORDER BY host_uuid, number", (run_id,)
+    )
+    for uuid, record, state in rows:
+        actions.setdefault(uuid, []).append((host_action_adapter().validate_json(record), state))
+    hosts = connection.execute("SELECT record FROM host WHERE run_id = ? ORDER BY seq", (run_id,))
+    found: list[HostKept] = []
+    for (record,) in hosts:
+        host = HostRow(**json.loads(record))
+        done = actions.get(host.uuid, [])
+        found.append(HostKept(host, tuple(action for action, _ in done), done[-1][1] if done else None))
+    return found
 
 
 def run_write(run: RunRecord) -> Write:
@@ -282,7 +354,7 @@ def settle_writes(run_id: str, vm: VmRecord, took_seconds: float | None = None) 
     return [settled, Write("INSERT OR REPLACE INTO took VALUES (?, ?, ?, ?)", [took])]
 
 
-_DONE = {**dict.fromkeys(STOPPED, "stop"), Outcome.STARTED: "start"}
+_DONE = {**dict.fromkeys(STOPPED, "stop"), Outcome.STARTED: "start", Outcome.MIGRATED: "migrate"}
 
 
 _SETTLE = "UPDATE vm SET outcome = ?, host_uuid = ?, record = ? WHERE run_id = ? AND uuid = ?"

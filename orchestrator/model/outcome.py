@@ -129,6 +129,7 @@ class HostOutcome(StrEnum):
     UNKNOWN = "unknown"
     NOT_EMPTY = "not_empty"
     NOT_REACHED = "not_reached"
+    CAME_BACK = "came_back"
     LEFT = "left"
 
     @property
@@ -144,6 +145,7 @@ _HOST_SENTENCES = {
     HostOutcome.UNKNOWN: "It was sent, and nobody can say what became of it.",
     HostOutcome.NOT_EMPTY: "Not sent: something is left on the host.",
     HostOutcome.NOT_REACHED: "Its turn never came; nothing was sent.",
+    HostOutcome.CAME_BACK: "It was done, and somebody has undone it since.",
     HostOutcome.LEFT: "Left alone: somebody has had the host since.",
 }
 

@@ -24,7 +24,7 @@ class _Record(BaseModel):
 # Evidence, attempts and VMs are no models: a run holds one or more a target and changes them at every step, and a model
 # takes ten times the memory.
 
-HostAction = Literal["disable", "maintain", "enable"]
+HostAction = Literal["disable", "empty", "maintain", "enable"]
 
 Basis = Literal["job", "state", "none"]
 """Where something was seen: in a job's word, in the VM's state, or nowhere."""
@@ -169,6 +169,12 @@ class HostActionRecord:
     finished_at: str | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     error: dict[str, Any] | None = None
+
+
+@cache
+def host_action_adapter() -> TypeAdapter[HostActionRecord]:
+    """The same of what is done to hosts."""
+    return TypeAdapter(HostActionRecord)
 
 
 class HostRecord(_Record):

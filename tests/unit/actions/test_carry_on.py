@@ -35,7 +35,7 @@ def killed(stop: Stop, away: float = 10.0) -> Stop:
         put = Put(f"{stop.ids:032x}", stop.now, stop.node_epoch + stop.now)
     text = save(Saved(stop.state, "2026-01-01T00:00:00.000Z", put), 1e9)
     unix = 1e9 + stop.now + away
-    saved = load(text, stop.rules, unix - RESTARTED, RESTARTED)
+    saved = load(text, lambda verb: stop.rules, unix - RESTARTED, RESTARTED)
     lost, put = None, saved.put
     if put is not None:
         lost = Answered(RESTARTED, put.at, put.node_at, put.job_uuid, Lost(error("http.lost")))
@@ -213,6 +213,6 @@ def test_a_clock_set_back_does_not_shorten_a_stop() -> None:
     stop = accepted()
     text = save(Saved(stop.state, "2026-01-01T00:00:00.000Z"), 1e9)
     node_now = stop.node_epoch + stop.now + 70.0
-    saved = load(text, stop.rules, 1e9 + stop.now + 5.0 - RESTARTED, RESTARTED, node_now - RESTARTED)
+    saved = load(text, lambda verb: stop.rules, 1e9 + stop.now + 5.0 - RESTARTED, RESTARTED, node_now - RESTARTED)
     assert saved.state.last.at == pytest.approx(RESTARTED - 70.0, abs=0.2)
     assert saved.state.last.deadline == pytest.approx(RESTARTED - 70.0 + 250.0, abs=0.2)

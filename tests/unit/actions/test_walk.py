@@ -168,7 +168,7 @@ class Walk:
         if not self.kept:
             self.state, self.step = begin(self.rules, self.now)
             return
-        saved = load(self.kept[self._pick(len(self.kept))], self.rules, self.ahead, self.now)
+        saved = load(self.kept[self._pick(len(self.kept))], lambda verb: self.rules, self.ahead, self.now)
         put = saved.put
         lost = None
         if put is not None:

@@ -37,7 +37,7 @@ def exactly(seconds: Mapping[str, float]) -> Estimates:
 
 def outlook(rows: Sequence[VmRow], limits: SlotLimits, estimates: Estimates, rate: float = 1e9) -> Outlook:
     """All of them wait in one wave."""
-    made = Outlook([Shape("all", limits, WORST)], limits, rate, estimates)
+    made = Outlook([Shape("all", limits, WORST, estimates)], limits, rate)
     for each in rows:
         made.waits(each, "all")
     return made
@@ -126,8 +126,10 @@ def test_waves_add_up() -> None:
     limits, seconds = SlotLimits(10, 10), {f"{n:032x}": 10.0 for n in range(30)}
 
     def forecast(after: Sequence[tuple[str, ...]]) -> Forecast:
-        shapes = [Shape(name, limits, WORST, after=names) for name, names in zip("abc", after, strict=True)]
-        made = Outlook(shapes, limits, 1e9, exactly(seconds))
+        shapes = [
+            Shape(name, limits, WORST, exactly(seconds), after=names) for name, names in zip("abc", after, strict=True)
+        ]
+        made = Outlook(shapes, limits, 1e9)
         for number in range(30):
             made.waits(row(number, number), "abc"[number % 3])
         return made.forecast(0.0)
@@ -141,7 +143,7 @@ def test_a_ramp_adds_its_steps() -> None:
     """1, 5, then the other 94 of 100, each of 10 s, 50 at once: 10 + 10 + 20 s; let through whole, 20 s."""
     limits, seconds = SlotLimits(50, 50), {f"{n:032x}": 10.0 for n in range(100)}
     for ramp, least in (((), 20.0), ((1, 5, 100), 38.0)):
-        made = Outlook([Shape("all", limits, WORST, ramp=ramp)], limits, 1e9, exactly(seconds))
+        made = Outlook([Shape("all", limits, WORST, exactly(seconds), ramp=ramp)], limits, 1e9)
         for number in range(100):
             made.waits(row(number, number), "all")
         assert least <= made.forecast(0.0).low <= 40

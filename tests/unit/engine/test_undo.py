@@ -75,7 +75,7 @@ class Trial:
             self.journal,
             self.cloud,
             include_late=include_late,
-            took=lambda uuids: self.journal.took("start", uuids),
+            took=self.journal.took,
         )
 
     async def begin(self, run: RunRecord, *, include_late: bool = False) -> Run | None:

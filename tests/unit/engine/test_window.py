@@ -63,9 +63,7 @@ class Trial:
         """A run, not yet begun."""
         self.clock = WallClock()
         took = self.journal.took
-        prepared = await prepare(
-            self.plan, self.cloud, strict=False, took=lambda uuids: took("stop", uuids), clock=self.clock
-        )
+        prepared = await prepare(self.plan, self.cloud, strict=False, took=took, clock=self.clock)
         record = run_record(prepared, run_id=run_id, started_at=self.clock.wall(), started_by="t@t", tool_version="0")
         return self.run(opening(prepared, record))
 
@@ -282,7 +280,7 @@ def test_what_vms_took_last_time() -> None:
 
     async def preview() -> Prepared:
         took = trial.journal.took
-        return await prepare(trial.plan, trial.cloud, strict=False, took=lambda uuids: took("stop", uuids))
+        return await prepare(trial.plan, trial.cloud, strict=False, took=took)
 
     forecast = run_virtual(preview).preview.forecast
     assert forecast is not None

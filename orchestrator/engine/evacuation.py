@@ -1,0 +1,335 @@
+"""Hosts that are emptied: disabled first, looked at until nothing is left on them, and then put into maintenance.
+
+A host goes into maintenance only when a read has just shown that it is empty, for the node's own way of emptying it
+follows rules of its own (zstack-rest.md 9). One that is not empty stays disabled until the run's last words, when it is
+read once more: what failed may have stopped late.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+
+from orchestrator.actions.rules import host_rules
+from orchestrator.actions.saved import Saved
+from orchestrator.clouds.interface import QueryRefusedError
+from orchestrator.engine.host_drive import HostDrive, HostMeans, outcome_data
+from orchestrator.engine.outage import NodeGoneError
+from orchestrator.engine.read import UnreadableError
+from orchestrator.engine.records import HostBefore
+from orchestrator.journal.interface import JournalWriteError
+from orchestrator.model.event import Event
+from orchestrator.model.outcome import HOST_GOOD, HostOutcome
+from orchestrator.model.report import HostAction, HostActionRecord
+from orchestrator.model.safe import one_line
+from orchestrator.model.states import Verb
+from orchestrator.model.target import HostRow, Seen
+from orchestrator.plan.model import Evacuate, Plan
+
+_AT_ONCE = 10
+"""Hosts whose state is changed side by side."""
+_MOST_NAMED = 10
+_FRESH_SECONDS = 5.0
+"""A host that was seen to be empty longer ago is looked at again before it goes into maintenance."""
+_CLOSED = frozenset({"Disabled", "Maintenance"})
+"""States of a host on which the node places nothing."""
+
+
+@dataclass(slots=True)
+class _Host:
+    row: HostRow
+    actions: list[HostActionRecord]
+    saved: Saved | None
+    shut: bool = False
+    """It could not be disabled: nothing is done to what is on it."""
+    looked: bool = False
+    """Nothing new was found on it since its last VM had an outcome."""
+    left: list[Seen] = field(default_factory=list)
+    """What was on it when it was looked at last."""
+    read_at: float = 0.0
+    """When that was."""
+
+    def record_of(self, action: HostAction) -> HostActionRecord | None:
+        return next((record for record in self.actions if record.action == action), None)
+
+
+class Evacuation:
+    """The hosts of one run. A listener of its events: it counts the VMs on each host that have no outcome yet.
+
+    `join` makes targets of VMs that have turned up, and says which of them have their turn; `shut` ends what waits on a
+    host; `lose` is told that the journal cannot be written.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Sequence[HostBefore],
+        *,
+        join: Callable[[Sequence[Seen]], Awaitable[None]],
+        shut: Callable[[str], Awaitable[None]],
+        lose: Callable[[JournalWriteError], None],
+        known: Callable[[str], bool],
+    ) -> None:
+        self._plan = plan
+        self._evacuate = plan.evacuate or Evacuate()
+        self._hosts = {one.row.uuid: _Host(one.row, list(one.actions), one.saved) for one in hosts}
+        self._join = join
+        self._shut = shut
+        self._lose = lose
+        self._known = known
+        self._open: dict[str, str] = {}
+        self._on = Counter[str]()
+        self._news = anyio.Event()
+        self._limit = anyio.CapacityLimiter(_AT_ONCE)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """UUIDs of those that are emptied."""
+        return tuple(self._hosts)
+
+    @property
+    def succeeded(self) -> bool:
+        """Has each host come to where it should be?"""
+        return all(record.outcome in HOST_GOOD for host in self._hosts.values() for record in host.actions)
+
+    @property
+    def unreached(self) -> bool:
+        """Is there a host whose turn never came?"""
+        return any(record.outcome is HostOutcome.NOT_REACHED for host in self._hosts.values() for record in host.actions)
+
+    def waits(self, uuid: str, host: str | None) -> None:
+        """A VM on this host has no outcome yet."""
+        if host in self._hosts and uuid not in self._open:
+            self._open[uuid] = host
+            self._on[host] += 1
+            self._hosts[host].looked = False
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind == "vm.outcome" and event.vm_uuid is not None and (host := self._open.pop(event.vm_uuid, None)):
+            self._on[host] -= 1
+            self._hosts[host].looked = False
+            self.wake()
+        elif event.kind in {"run.halted", "window.closed", "window.ended"}:
+            self.wake()
+
+    def wake(self) -> None:
+        """Something has changed that is to be looked at."""
+        self._news.set()
+
+    # ── before the VMs ─────────────────────────────────────────────────────────────────────────────────────────────
+    async def disable(self, means: HostMeans) -> None:
+        """Every host, so that nothing is placed on any of them; and then whatever is on them by now is a target too."""
+        if self._evacuate.hosts != "leave":
+            async with anyio.create_task_group() as tasks:
+                for host in self._hosts.values():
+                    tasks.start_soon(self._disable_one, means, host)
+        if means.every.halt:
+            return  # which decides what becomes of the VMs
+        for host in self._hosts.values():
+            if host.shut:
+                await self._shut(host.row.uuid)
+        with contextlib.suppress(NodeGoneError):
+            await self._look(means, [host for host in self._hosts.values() if not host.shut])
+
+    async def _disable_one(self, means: HostMeans, host: _Host) -> None:
+        record = host.record_of("disable")
+        if record is None or record.outcome is None:
+            async with self._limit:
+                record = await self._already_in_maintenance(means, host) or await self._change(means, host, Verb.DISABLE)
+        host.shut = record is None or record.outcome not in HOST_GOOD
+
+    async def _already_in_maintenance(self, means: HostMeans, host: _Host) -> HostActionRecord | None:
+        """The node places nothing on a host in maintenance either; to disable it would be to take it out of that."""
+        if host.actions:
+            return None  # begun by an earlier process
+        try:
+            row = await means.reader.read(host.row.uuid)
+        except (UnreadableError, NodeGoneError):
+            return None  # the change itself meets it again, and says so
+        if row is None or row.state != "Maintenance":
+            return None
+        words = "it was Maintenance before anything was sent"
+        record = HostActionRecord(
+            action="disable", outcome=HostOutcome.ALREADY, evidence=words, state_before=row.state, state=row.state,
+            finished_at=means.every.clock.wall(),
+        )  # fmt: skip
+        host.actions.append(record)
+        return await self._write(means, host, len(host.actions) - 1, record)
+
+    # ── with the VMs ───────────────────────────────────────────────────────────────────────────────────────────────
+    async def work(self, means: HostMeans) -> None:
+        """Until nothing is left to be done to any VM: hosts whose VMs all have an outcome are looked at, and what has turned
+        up there becomes a target; what is empty goes into maintenance.
+        """
+        for host in self._hosts.values():
+            host.looked = False
+        async with anyio.create_task_group() as tasks:
+            for host in self._hosts.values():
+                if (record := host.record_of("maintain")) is not None and record.outcome is None:
+                    tasks.start_soon(self._carry_on, means, host)
+            while not means.every.halt:
+                self._news = anyio.Event()
+                due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
+                if due:
+                    try:
+                        await self._look(means, due)
+                    except NodeGoneError:
+                        return
+                    for host in due:
+                        if host.looked and not host.left:
+                            tasks.start_soon(self._maintain, means, host)
+                elif not self._open:
+                    return
+                else:
+                    await self._news.wait()
+
+    async def _look(self, means: HostMeans, hosts: Collection[_Host]) -> None:
+        """What is on these hosts now: those that nobody knew become targets. Raises NodeGoneError."""
+        uuids = [host.row.uuid for host in hosts]
+        try:
+            found = await means.every.outage.call(lambda: means.every.cloud.running_on(uuids))
+        except QueryRefusedError:
+            for host in hosts:
+                host.looked = True
+            return
+        fresh = [seen for uuid in uuids for seen in found.get(uuid, []) if not self._known(seen.row.uuid)]
+        for host in hosts:
+            host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
+        if fresh:
+            await self._join(fresh)  # which marks their hosts as not looked at
+
+    async def _maintain(self, means: HostMeans, host: _Host) -> None:
+        """It has just been seen to be empty; where it had to wait for others since, it is looked at once more."""
+        await self._note_empty(means, host, HostOutcome.DONE, "nothing is left on it")
+        if self._evacuate.hosts != "maintain" or host.record_of("maintain") is not None:
+            return
+        async with self._limit:
+            if means.every.clock.now() - host.read_at > _FRESH_SECONDS:
+                with contextlib.suppress(NodeGoneError):
+                    await self._look(means, [host])
+                if host.left or not host.looked:
+                    self.wake()
+                    return
+            await self._change(means, host, Verb.MAINTAIN, begun=True)
+
+    async def _carry_on(self, means: HostMeans, host: _Host) -> None:
+        """A maintenance that an earlier process had begun with: followed to its end, and sent anew only to an empty host."""
+        try:
+            found = await means.every.outage.call(lambda: means.every.cloud.running_on([host.row.uuid]))
+        except (NodeGoneError, QueryRefusedError):
+            found = {}
+        held = bool(found.get(host.row.uuid, [None]))
+        async with self._limit:
+            record = await self._change(means, host, Verb.MAINTAIN, begun=True, held=held)
+        if held and record is not None and record.outcome is HostOutcome.NOT_REACHED:
+            host.actions.remove(record)  # nothing of it has reached the node: the run's last words say what is left on it
+
+    # ── after the VMs ──────────────────────────────────────────────────────────────────────────────────────────────
+    async def finish(self, means: HostMeans) -> None:
+        """The last words on each host: what is empty by now goes into maintenance, what is not is named with what is left
+        there, and what somebody has enabled meanwhile has come back.
+        """
+        open_ones = [host for host in self._hosts.values() if not host.shut and host.record_of("maintain") is None]
+        if not means.every.halt:
+            with contextlib.suppress(NodeGoneError):  # the halt says so
+                await self._reread(means, open_ones)
+        async with anyio.create_task_group() as tasks:
+            for host in open_ones:
+                tasks.start_soon(self._conclude_one, means, host)
+        await self._verify(means)
+
+    async def _reread(self, means: HostMeans, hosts: Sequence[_Host]) -> None:
+        uuids = [host.row.uuid for host in hosts]
+        if not uuids:
+            return
+        try:
+            found = await means.every.outage.call(lambda: means.every.cloud.running_on(uuids))
+        except QueryRefusedError:
+            for host in hosts:
+                host.looked = False
+            return
+        for host in hosts:
+            host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
+
+    async def _conclude_one(self, means: HostMeans, host: _Host) -> None:
+        halt = means.every.halt
+        if halt.reason is not None:
+            words = f"nothing more was sent ({halt.reason}); it was not looked at again"
+            await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
+        elif not host.looked:
+            words = "what is on it could not be read; it is left as it is"
+            await self._note_empty(means, host, HostOutcome.UNKNOWN, words)
+        elif host.left:
+            names = [f"{one_line(vm.row.name or vm.row.uuid, 60)} ({one_line(str(vm.row.state), 30)})" for vm in host.left]
+            named = ", ".join(names[:_MOST_NAMED]) + (" and more" if len(names) > _MOST_NAMED else "")
+            are = "VM is" if len(names) == 1 else "VMs are"
+            await self._note_empty(means, host, HostOutcome.NOT_EMPTY, f"{len(names)} {are} left on it: {named}")
+        else:
+            await self._maintain(means, host)
+
+    async def _note_empty(self, means: HostMeans, host: _Host, outcome: HostOutcome, words: str) -> None:
+        """Is nothing left on it? The last word stands; the same one is not said again."""
+        before, now = host.record_of("empty"), means.every.clock.wall()
+        if before is not None and (before.outcome, before.evidence) == (outcome, words):
+            return
+        began = before.started_at if before is not None else host.actions[0].finished_at if host.actions else now
+        record = HostActionRecord(action="empty", outcome=outcome, evidence=words, started_at=began, finished_at=now)
+        if before is None:
+            host.actions.append(record)
+        await self._write(means, host, host.actions.index(before or record), record)
+
+    async def _verify(self, means: HostMeans) -> None:
+        """A host that this run has closed, and that is open again, has come back."""
+        done = {
+            host.row.uuid: (host, number)
+            for host in self._hosts.values()
+            for number, record in enumerate(host.actions)
+            if record.action != "empty" and record.outcome is HostOutcome.DONE
+        }  # of each host what was done to it last
+        if not done or means.every.outage.over:
+            return
+        try:
+            states = await means.every.outage.call(lambda: means.every.cloud.host_states(list(done)))
+        except (NodeGoneError, QueryRefusedError):
+            return
+        for uuid, (host, number) in done.items():
+            word, record = states.get(uuid), host.actions[number]
+            if word is not None and word not in _CLOSED:
+                words = f"{record.evidence}; at the end of the run its state reads {one_line(word, 60)}"
+                changed = replace(record, outcome=HostOutcome.CAME_BACK, evidence=words, state=word)
+                await self._write(means, host, number, changed)
+
+    # ── one change ─────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _change(
+        self, means: HostMeans, host: _Host, verb: Verb, *, begun: bool = False, held: bool = False
+    ) -> HostActionRecord | None:
+        """Carry it out; None where the journal is lost. `held`: what is under way is only followed."""
+        rules = host_rules(self._plan.stop, self._evacuate, self._plan.limits.node_outage.total_seconds(), verb)
+        action: HostAction = "maintain" if verb is Verb.MAINTAIN else "disable"
+        before = host.record_of(action)
+        if before is None:
+            host.actions.append(HostActionRecord(action=action))
+        number = len(host.actions) - 1 if before is None else host.actions.index(before)
+        saved, host.saved = host.saved if before is not None else None, None
+        drive = HostDrive(means, host.row, number, rules, begun=begun, record=before, saved=saved, held=held)
+        try:
+            record = await drive.run()
+        except JournalWriteError as error:
+            self._lose(error)
+            return None
+        host.actions[number] = record
+        means.every.tell("host.outcome", None, outcome_data(host.row, record))
+        return record
+
+    async def _write(self, means: HostMeans, host: _Host, number: int, record: HostActionRecord) -> HostActionRecord | None:
+        host.actions[number] = record
+        try:
+            await means.every.journal.act(means.every.run_id, host.row.uuid, number, record, None)
+        except JournalWriteError as error:
+            self._lose(error)
+            return None
+        means.every.tell("host.outcome", None, outcome_data(host.row, record))
+        return record

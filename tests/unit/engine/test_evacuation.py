@@ -1,0 +1,465 @@
+"""Hosts that are emptied, over the scripted cloud, in virtual time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator.clouds.memory import Guest, Machine, MemoryCloud
+from orchestrator.engine.again import kept_plan, take_up
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.prepare import prepare
+from orchestrator.engine.records import opening, run_record
+from orchestrator.engine.run import Run
+from orchestrator.journal.memory import MemoryJournal
+from orchestrator.model.event import Event
+from orchestrator.model.fault import NodeError
+from orchestrator.model.outcome import HostOutcome, Outcome, Reason
+from orchestrator.model.report import HostRecord, ReportDocument, VmRecord
+from orchestrator.model.target import HostRow, Refused, VmRow
+from orchestrator.plan.load import plan_from_text
+from tests.contract.journals import DEAD
+from tests.virtual import run_virtual
+
+OLD, SPARE = ("a1", "a2"), ("s1", "s2")
+
+
+class SteadyClock(Clock):
+    """The wall clock goes with the loop's virtual time."""
+
+    def unix(self) -> float:
+        """Seconds since 1970."""
+        return 1_800_000_000.0 + self.now()
+
+
+def machines() -> list[Machine]:
+    """Two hosts to be emptied, and two that have room."""
+    return [Machine(HostRow(uuid, f"host-{uuid}", "Connected", "Enabled")) for uuid in (*OLD, *SPARE)]
+
+
+def guests(count: int, **script: Any) -> list[Guest]:
+    """Running VMs on the two hosts to be emptied."""
+    return [guest(number, OLD[number % 2], **script) for number in range(count)]
+
+
+def guest(number: int, host: str | None, *, kind: str = "UserVm", state: str = "Running", **script: Any) -> Guest:
+    """One VM."""
+    return Guest(VmRow(f"{number:032x}", f"vm-{number}", kind, state, host, "c", None), **script)
+
+
+def uuid(number: int) -> str:
+    """The UUID of a guest."""
+    return f"{number:032x}"
+
+
+class Trial:
+    """One evacuation, of one process after the other."""
+
+    def __init__(
+        self,
+        some: Sequence[Guest],
+        *,
+        evacuate: str = "{}",
+        more: str = "",
+        hosts: Sequence[Machine] | None = None,
+    ) -> None:
+        self.cloud = MemoryCloud(some, machines() if hosts is None else hosts)
+        self.journal = MemoryJournal()
+        self.plan = plan_from_text(
+            "version: 1\nname: empty\n"
+            f"targets: {{hosts: {{where: [['uuid?={','.join(OLD)}']]}}}}\nevacuate: {evacuate}\n{more}\n",
+            name="plan.yaml",
+            folder=Path.cwd(),
+        )
+        self.events: list[Event] = []
+
+    async def begin(self) -> Run:
+        """A run, not yet begun."""
+        prepared = await prepare(self.plan, self.cloud, strict=False)
+        wall = SteadyClock().wall()
+        record = run_record(prepared, run_id="first", started_at=wall, started_by="t@t", tool_version="0")
+        return self.of(opening(prepared, record))
+
+    def of(self, opened: Any) -> Run:
+        """The run of an opening."""
+        return Run(opened, self.cloud, self.journal, owner=DEAD, clock=SteadyClock(), listeners=[self.events.append])
+
+    async def resume(self) -> Run:
+        """The same run in another process."""
+        await self.journal.take_over("first", DEAD)
+        kept = kept_plan(self.journal.plan_file("first"))
+        run = self.journal.report("first").run
+        return self.of(take_up(run, kept, self.journal, self.cloud, ahead_seconds=0.0, clock=SteadyClock()))
+
+    def report(self) -> ReportDocument:
+        """What the journal holds."""
+        return self.journal.report("first").document()
+
+    def to_the_end(self, meanwhile: Callable[[Run], Any] | None = None) -> ReportDocument:
+        """The whole run, with somebody else's doings beside it."""
+
+        async def go() -> None:
+            run = await self.begin()
+            async with anyio.create_task_group() as tasks:
+                if meanwhile is not None:
+                    tasks.start_soon(meanwhile, run)
+                await run.run()
+                tasks.cancel_scope.cancel()
+
+        run_virtual(go)
+        return self.report()
+
+
+def host(report: ReportDocument, uuid: str) -> HostRecord:
+    """One host of a report."""
+    return next(one for one in report.hosts if one.uuid == uuid)
+
+
+def acts(report: ReportDocument, uuid: str) -> list[tuple[str, str | None]]:
+    """What was done to one host."""
+    return [(action.action, action.outcome) for action in host(report, uuid).actions]
+
+
+def vm(report: ReportDocument, number: int) -> VmRecord:
+    """One VM of a report."""
+    return next(one for one in report.vms if one.uuid == uuid(number))
+
+
+EMPTIED = [("disable", HostOutcome.DONE), ("empty", HostOutcome.DONE), ("maintain", HostOutcome.DONE)]
+
+
+# ── order ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_hosts_are_disabled_then_emptied_then_maintained() -> None:
+    """Nothing is stopped before every host is disabled; a host goes into maintenance after its last VM."""
+    trial = Trial(guests(6))
+    report = trial.to_the_end()
+    assert (report.run.status, report.run.exit_code) == ("finished", 0)
+    assert {one.outcome for one in report.vms} == {Outcome.STOPPED_CLEAN}
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+    disabled = [at for at, request in trial.cloud.changed if request.event == "disable"]
+    maintained = [at for at, request in trial.cloud.changed if request.event == "maintain"]
+    stops = [at for at, _ in trial.cloud.sent]
+    assert max(disabled) + 1.0 <= min(stops)
+    assert max(stops) < min(maintained)
+    assert [trial.cloud.machines[one].row.state for one in OLD] == ["Maintenance", "Maintenance"]
+    assert all(one.left_on_host == () for one in report.hosts)
+    assert report.run.evacuate is not None
+
+
+def test_a_host_without_vms_is_a_target_too() -> None:
+    """An empty host goes into maintenance, and the run of a plan without a single VM is a run."""
+    report = Trial([]).to_the_end()
+    assert (report.run.exit_code, report.totals["targets"]) == (0, 0)
+    assert acts(report, "a1") == EMPTIED
+
+
+@pytest.mark.parametrize(("goal", "left"), [("disable", EMPTIED[:2]), ("leave", EMPTIED[1:2])])
+def test_what_the_plan_does_not_ask_for_is_not_done_to_hosts(goal: str, left: list[Any]) -> None:
+    """`disable` disables and no more, `leave` touches no host; whether it is empty is said all the same."""
+    trial = Trial(guests(2), evacuate=f"{{hosts: {goal}}}")
+    report = trial.to_the_end()
+    assert acts(report, "a1") == left
+    assert {request.event for _, request in trial.cloud.changed} == ({"disable"} if goal == "disable" else set())
+    assert report.run.exit_code == 0
+
+
+def test_a_host_that_was_closed_already_is_left_as_it_was() -> None:
+    """A host that was Disabled or in maintenance before is not disabled by us, and the report says so."""
+    hosts = machines()
+    hosts[0].row = replace(hosts[0].row, state="Disabled")
+    hosts[1].row = replace(hosts[1].row, state="Maintenance")
+    trial = Trial([guest(0, "a1")], hosts=hosts)
+    report = trial.to_the_end()
+    assert acts(report, "a1") == [("disable", HostOutcome.ALREADY), *EMPTIED[1:]]
+    assert acts(report, "a2") == [("disable", "already"), ("empty", "done"), ("maintain", "already")]
+    assert host(report, "a1").actions[0].state_before == "Disabled"
+    assert [request.host_uuid for _, request in trial.cloud.changed] == ["a1"]
+
+
+def test_a_host_that_cannot_be_disabled_keeps_its_vms() -> None:
+    """Nothing is done to what is on it, for the node may place more there; the other host is emptied."""
+    hosts = machines()
+    hosts[0].error = NodeError(code="SYS.1006")
+    trial = Trial(guests(4), hosts=hosts)
+    report = trial.to_the_end()
+    assert acts(report, "a1") == [("disable", HostOutcome.FAILED)]
+    assert acts(report, "a2") == EMPTIED
+    assert {(one.outcome, one.reason) for one in report.vms if one.host_uuid == "a1"} == {(Outcome.NOT_REACHED, Reason.HOST)}
+    assert (report.run.status, report.run.ended_by, report.run.exit_code) == ("stopped_early", "host", 4)
+    assert len(host(report, "a1").left_on_host or ()) == 2
+    assert host(report, "a1").actions[0].error == {"code": "SYS.1006"}
+
+
+def test_a_host_that_is_not_empty_stays_disabled() -> None:
+    """One VM that cannot be stopped keeps its host out of maintenance; it is named there, and the exit code is 1."""
+    some = guests(4)
+    some[0].error, some[0].cold_seconds = NodeError(code="SYS.1006"), None
+    trial = Trial(some, more="stop: {fallback: none}")
+    report = trial.to_the_end()
+    assert acts(report, "a1") == [EMPTIED[0], ("empty", HostOutcome.NOT_EMPTY)]
+    assert "vm-0 (Running)" in str(host(report, "a1").actions[1].evidence)
+    assert acts(report, "a2") == EMPTIED
+    assert [(one.uuid, one.why) for one in host(report, "a1").left_on_host or ()] == [(uuid(0), "failed")]
+    assert report.run.exit_code == 1
+    assert trial.cloud.machines["a1"].row.state == "Disabled"
+
+
+# ── what turns up ──────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_vm_that_turns_up_is_a_target() -> None:
+    """Started by somebody on a host that is being emptied: it is found, stopped and reported."""
+    trial = Trial([*guests(4, seconds=20.0), guest(9, None, state="Stopped")])
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(15.0)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a2")
+
+    report = trial.to_the_end(somebody)
+    assert vm(report, 9).outcome is Outcome.STOPPED_CLEAN
+    assert report.totals["targets"] == 5
+    assert acts(report, "a2") == EMPTIED
+    assert [event.data["vms"] for event in trial.events if event.kind == "vms.found"] == [1]
+    assert report.run.exit_code == 0
+
+
+def test_a_vm_that_turns_up_and_is_excluded_is_left() -> None:
+    """Whoever the plan spares is spared when it turns up, and its host stays out of maintenance."""
+    trial = Trial(
+        [*guests(4, seconds=20.0), guest(9, None, kind="Odd", state="Stopped")],
+        more="exclude: {where: [[type=Odd]], may_be_empty: true}",
+    )
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(15.0)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a2")
+
+    report = trial.to_the_end(somebody)
+    assert report.totals["targets"] == 4
+    assert [one.why for one in host(report, "a2").left_on_host or ()] == ["excluded"]
+    assert acts(report, "a2")[-1] == ("empty", HostOutcome.NOT_EMPTY)
+    assert report.run.exit_code == 1
+
+
+def test_a_vm_that_has_left_the_hosts_is_left_alone() -> None:
+    """Whoever was migrated off by somebody else before its turn is not stopped where it is now."""
+    trial = Trial(guests(4), more="limits: {concurrency: 1}")
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(3.0)
+        gone = trial.cloud.guests[uuid(3)]
+        gone.row = replace(gone.row, host_uuid="s1")
+
+    report = trial.to_the_end(somebody)
+    assert (vm(report, 3).outcome, vm(report, 3).reason) == (Outcome.SKIPPED, Reason.ELSEWHERE)
+    assert uuid(3) not in [request.vm_uuid for _, request in trial.cloud.sent]
+    assert report.run.exit_code == 0
+
+
+# ── migration ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_vms_are_migrated_within_their_limits() -> None:
+    """Each goes to a host outside those that are emptied; two a host at both ends, and no more than planned in all."""
+    trial = Trial(guests(10), evacuate="{vms: migrate, migrate: {per_host: 2, concurrency: 3}}")
+    report = trial.to_the_end()
+    assert {one.outcome for one in report.vms} == {Outcome.MIGRATED}
+    assert {one.migrated_to for one in report.vms} <= set(SPARE)
+    assert all(f"host-{one.migrated_to}" in str(one.evidence and one.evidence.text) for one in report.vms)
+    assert trial.cloud.peak == 3
+    assert trial.cloud.sent == []
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+    assert report.run.exit_code == 0
+
+
+def test_the_far_end_is_not_overrun() -> None:
+    """With one host to go to, no more migrate at a time than it takes."""
+    hosts = machines()[:3]
+    trial = Trial(guests(6), evacuate="{vms: migrate, migrate: {per_host: 2, concurrency: 8}}", hosts=hosts)
+    report = trial.to_the_end()
+    assert trial.cloud.peak == 2
+    assert report.totals["migrated"] == 6
+
+
+def test_what_cannot_be_migrated_is_stopped_where_the_plan_says_so() -> None:
+    """Refused, failed half-way, without a candidate: each is stopped by the plan's rules, and the evidence tells both."""
+    some = guests(4)
+    some[0].candidates = []
+    some[1].migrate_error = NodeError(code="VM.1007", cause=NodeError(code="HOST.1006"))
+    some[2].answers = [Refused(NodeError(code="SYS.1007"), 503)]
+    trial = Trial(some, evacuate="{vms: migrate_then_stop}")
+    report = trial.to_the_end()
+    assert [vm(report, n).outcome for n in range(4)] == [*[Outcome.STOPPED_CLEAN] * 3, Outcome.MIGRATED]
+    assert "no host" in str(vm(report, 0).evidence)
+    assert "VM.1007 <- HOST.1006" in str(vm(report, 1).evidence)
+    assert [attempt.type for attempt in vm(report, 1).attempts] == ["migrate", "grace"]
+    assert [attempt.type for attempt in vm(report, 0).attempts] == ["grace"]
+    assert report.run.exit_code == 0
+
+
+def test_what_cannot_be_migrated_is_left_where_the_plan_only_migrates() -> None:
+    """It is failed, nothing is stopped, and its host stays disabled."""
+    some = guests(2)
+    some[0].candidates = []
+    trial = Trial(some, evacuate="{vms: migrate}")
+    report = trial.to_the_end()
+    assert (vm(report, 0).outcome, vm(report, 0).reason) == (Outcome.FAILED, Reason.NO_CANDIDATE)
+    assert trial.cloud.sent == []
+    assert acts(report, "a1")[-1] == ("empty", HostOutcome.NOT_EMPTY)
+    assert report.run.exit_code == 1
+
+
+def test_a_migration_that_never_ends_is_given_up_after_its_own_time() -> None:
+    """Still Migrating when its time is over: unknown, nothing is stopped, and the host is not maintained."""
+    some = guests(2)
+    some[0].migrate_seconds = None
+    trial = Trial(some, evacuate="{vms: migrate_then_stop, migrate: {timeout: 5m}}")
+    report = trial.to_the_end()
+    assert (vm(report, 0).outcome, vm(report, 0).reason) == (Outcome.UNKNOWN, Reason.STILL_MIGRATING)
+    assert vm(report, 0).attempts[0].api_timeout_seconds == 300
+    assert [request.vm_uuid for _, request in trial.cloud.sent] == []
+    assert trial.cloud.machines["a1"].row.state == "Disabled"
+
+
+@pytest.mark.parametrize(("appliances", "outcome"), [("skip", Outcome.MIGRATED), ("include", Outcome.STOPPED_CLEAN)])
+def test_appliances_are_migrated_unless_they_are_included(appliances: str, outcome: Outcome) -> None:
+    """Where all else is stopped, a router is moved, so that its networks live on; included, it is stopped as all are."""
+    trial = Trial([guest(0, "a1", kind="ApplianceVm"), guest(1, "a1")], more=f"stop: {{appliances: {appliances}}}")
+    report = trial.to_the_end()
+    assert vm(report, 0).outcome is outcome
+    assert vm(report, 1).outcome is Outcome.STOPPED_CLEAN
+    assert acts(report, "a1") == EMPTIED
+
+
+def test_an_appliance_that_cannot_move_is_never_stopped() -> None:
+    """Not even where what cannot be migrated is stopped."""
+    trial = Trial([guest(0, "a1", kind="ApplianceVm", candidates=[])], evacuate="{vms: migrate_then_stop}")
+    report = trial.to_the_end()
+    assert vm(report, 0).outcome is Outcome.FAILED
+    assert trial.cloud.sent == []
+
+
+# ── waves, budgets, halts ──────────────────────────────────────────────────────────────────────────────────────────
+def test_waves_hold_and_migrations_share_their_limit_over_all_of_them() -> None:
+    """A wave comes after the one before; side by side, waves have one limit of migrations."""
+    waves = "waves: [{name: a, where: [[name=vm-0], [name=vm-1], [name=vm-2]]}, {name: b}]"
+    trial = Trial(guests(8), evacuate="{vms: migrate, migrate: {per_host: 8, concurrency: 2}}", more=waves)
+    report = trial.to_the_end()
+    assert report.totals["migrated"] == 8
+    assert trial.cloud.peak == 2
+    after = Trial(guests(4), more="waves: [{name: a, where: [[name=vm-0]]}, {name: b, after: [a]}]")
+    report = after.to_the_end()
+    ended = {one.uuid: str(one.finished_at) for one in report.vms}
+    assert ended[uuid(0)] <= min(str(one.started_at) for one in report.vms if one.uuid != uuid(0))
+
+
+def test_failures_of_migrations_count_in_the_budget() -> None:
+    """A crossed budget starts nothing more; hosts that still hold VMs stay disabled."""
+    some = guests(8, candidates=[])
+    trial = Trial(some, evacuate="{vms: migrate}", more="budget: {failures: 1}\nlimits: {concurrency: 1}")
+    report = trial.to_the_end()
+    assert report.totals["failed"] == 2
+    assert report.totals["not_reached"] == 6
+    assert {acts(report, one)[-1] for one in OLD} == {("empty", HostOutcome.NOT_EMPTY)}
+    assert report.run.exit_code == 4
+
+
+def test_an_operator_stops_it_between_hosts_and_vms() -> None:
+    """Ctrl-C while hosts are disabled: no VM is touched, no host is maintained, and what was disabled is in the report."""
+    hosts = machines()
+    hosts[0].seconds = 30.0
+    trial = Trial(guests(4), hosts=hosts)
+
+    async def press(run: Run) -> None:
+        await anyio.sleep(5.0)
+        run.interrupt()
+
+    report = trial.to_the_end(press)
+    assert trial.cloud.sent == []
+    assert {(one.outcome, one.reason) for one in report.vms} == {(Outcome.NOT_REACHED, Reason.OPERATOR)}
+    assert acts(report, "a1")[0] == ("disable", HostOutcome.DONE)
+    assert acts(report, "a2")[0] == ("disable", HostOutcome.DONE)
+    assert {acts(report, one)[-1] for one in OLD} == {("empty", HostOutcome.NOT_REACHED)}
+    assert report.run.exit_code == 4
+
+
+# ── verification ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_migrated_vm_that_is_back_has_come_back() -> None:
+    """Moved back by somebody before verification: came_back, and with a host that was only disabled, not empty."""
+    trial = Trial(guests(2), evacuate="{vms: migrate, hosts: disable}")
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(60.0)
+        back = trial.cloud.guests[uuid(0)]
+        back.row = replace(back.row, host_uuid="a1")
+
+    report = trial.to_the_end(somebody)
+    assert vm(report, 0).outcome is Outcome.CAME_BACK
+    assert acts(report, "a1")[-1] == ("empty", HostOutcome.NOT_EMPTY)
+    assert report.run.exit_code == 1
+
+
+def test_a_host_that_somebody_enables_has_come_back() -> None:
+    """Maintained by us, enabled by somebody before the run's last words: came_back, exit code 1."""
+    trial = Trial(guests(2))
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(100.0)
+        one = trial.cloud.machines["a1"]
+        one.row = replace(one.row, state="Enabled")
+
+    report = trial.to_the_end(somebody)
+    assert acts(report, "a1")[-1] == ("maintain", HostOutcome.CAME_BACK)
+    assert acts(report, "a2") == EMPTIED
+    assert report.run.exit_code == 1
+
+
+def test_what_stops_late_empties_its_host_after_all() -> None:
+    """Failed at its turn and Stopped at verification: the host is looked at once more, and goes into maintenance."""
+    some = guests(2)
+    some[0].error = NodeError(code="SYS.1000")
+    trial = Trial(some, more="stop: {fallback: none}")
+
+    async def late(_: Run) -> None:
+        await anyio.sleep(60.0)
+        one = trial.cloud.guests[uuid(0)]
+        one.row = replace(one.row, state="Stopped", host_uuid=None)
+
+    report = trial.to_the_end(late)
+    assert vm(report, 0).late
+    assert acts(report, "a1") == EMPTIED
+    assert report.run.exit_code == 0
+
+
+# ── carried on ─────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("vms", ["stop", "migrate", "migrate_then_stop"])
+@pytest.mark.parametrize("every", [0.3, 0.7, 1.9, 4.3, 9.0, 23.0])
+def test_killed_again_and_again_it_comes_to_the_same_end(vms: str, every: float) -> None:
+    """Killed between any two steps: each host is changed once, each VM sent once, and all is done in the end."""
+    hosts = machines()
+    for one in hosts:
+        one.seconds = 2.0
+    some = guests(5, seconds=7.0)
+    some[4].candidates = [] if vms == "migrate_then_stop" else None
+    trial = Trial(some, evacuate=f"{{vms: {vms}}}", hosts=hosts, more="verify: {after: 20s}")
+
+    async def go() -> None:
+        run = await trial.begin()
+        for _ in range(400):
+            with anyio.move_on_after(every):
+                await run.run()
+            if trial.report().run.status != "running":
+                return
+            await anyio.sleep(1.0)
+            run = await trial.resume()
+        raise AssertionError("it never ends")
+
+    run_virtual(go)
+    report = trial.report()
+    assert report.run.exit_code == 0, [(one.name, one.outcome, one.evidence) for one in report.vms]
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+    sent = [request.vm_uuid for _, request in [*trial.cloud.sent, *trial.cloud.migrated]]
+    assert sorted(sent) == sorted(trial.cloud.guests)
+    changed = [(request.host_uuid, request.event) for _, request in trial.cloud.changed]
+    assert sorted(changed) == sorted((one, event) for one in OLD for event in ("disable", "maintain"))
