@@ -14,7 +14,8 @@ conformance checklist of zstack-rest.md 11:
   port refuses connections; the pages of a node that is booting aren't imitated.
 - Result expiry from submission: reproduced, to the second; the hourly sweep and the in-memory cache aren't.
 - Dropped connections, slow answers, 429: reproduced, as faults; 429 also as a rate limit.
-- Per-VM queue, ten slots per host, grace up to 60 s then forced, cold quick: reproduced.
+- Per-VM queue, ten slots per host (a migration takes one at both ends): reproduced.
+- Grace up to 60 s then forced, cold quick: reproduced.
 - Stopping with hostUuid, Stopped without and with lastHostUuid, Stopped as a no-op: reproduced.
 - HA NeverStop back to Running unless `stopHA`: reproduced; OnHostFailure and HA's repeated scan aren't.
 - Error then late success: reproduced, by guest and by `X-API-Timeout`.
@@ -36,7 +37,7 @@ from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.guests import Guest
 from orchestrator.simulator.load import ScenarioError, load_scenario
 from orchestrator.simulator.node import SimulatedNode
-from orchestrator.simulator.record import Record, Request, StopJob, Transition
+from orchestrator.simulator.record import Migration, Move, Record, Request, StopJob, Transition
 from orchestrator.simulator.scenario import (
     AccessKey,
     Account,
@@ -57,6 +58,8 @@ __all__ = [
     "Faults",
     "Guest",
     "HostSpec",
+    "Migration",
+    "Move",
     "NodeSettings",
     "Record",
     "Request",

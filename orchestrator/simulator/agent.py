@@ -1,11 +1,11 @@
 """What the agent on a KVM host does, and how the node waits for it (zstack-rest.md 4.3)."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.simulator.failures import chain
+from orchestrator.simulator.failures import FailedError, chain, under
 from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.world import World
 
@@ -15,7 +15,7 @@ LOOKUPS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class AgentAnswer:
-    """`failed`: the codes below VM.1002 were the agent's word. `lost`: the guest crashed and can't be asked."""
+    """`failed`: the codes of the failure were the agent's word. `lost`: the guest crashed and can't be asked."""
 
     forced: bool = False
     failed: bool = False
@@ -78,19 +78,21 @@ async def _off_within(world: World, vm: SimulatedVm, simulated_seconds: float) -
 
 async def ask_agent(
     world: World,
-    host: SimulatedHost,
+    hosts: Sequence[SimulatedHost],
     vm: SimulatedVm,
     work: Callable[[], Coroutine[Any, Any, AgentAnswer]],
     *,
+    outer: str,
     job: str | None,
     kind: str | None = None,
 ) -> AgentAnswer:
-    """Have the host do it and wait. Who stops waiting doesn't stop the work: the row follows by host sync.
+    """Have the hosts do it and wait. Who stops waiting doesn't stop the work: the row follows by host sync.
 
-    A host lost meanwhile fails the call with HOST.1011 <- SYS.1015 below VM.1002, and the work goes on as well.
+    A host lost meanwhile fails the call with HOST.1011 <- SYS.1015 below `outer`, and the work goes on as well.
     """
     answer: asyncio.Future[AgentAnswer] = asyncio.get_running_loop().create_future()
-    host.calls.add(answer)
+    for host in hosts:
+        host.calls.add(answer)
     vm.agents += 1
 
     async def do_it() -> None:
@@ -106,8 +108,11 @@ async def ask_agent(
     world.spawn_agent(do_it())
     try:
         return await answer
+    except FailedError as lost:
+        raise under(outer, lost) from None
     finally:
-        host.calls.discard(answer)
+        for host in hosts:
+            host.calls.discard(answer)
 
 
 def must_be_connected(host: SimulatedHost, outer: str) -> None:

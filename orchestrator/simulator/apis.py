@@ -7,7 +7,7 @@ from orchestrator.simulator.failures import RefusedError, chain
 from orchestrator.simulator.fleet import SimulatedVm
 from orchestrator.simulator.inventory import Json
 from orchestrator.simulator.jobs import Job
-from orchestrator.simulator.moves import free_hosts, in_turn, migrate_vm, pause_vm, reboot_vm, start_vm
+from orchestrator.simulator.moves import in_turn, migrate_vm, migration_targets, pause_vm, reboot_vm, start_vm
 from orchestrator.simulator.others import change_host_state, reconnect_host
 from orchestrator.simulator.scenario import Account
 from orchestrator.simulator.stop import stop_vm
@@ -48,7 +48,7 @@ class Apis:
                 level = world.vm(uuid).ha_level
                 return {} if level is None else {"level": level}
             case "migrationTargets":
-                return {"inventories": [world.inventories.host(host) for host in free_hosts(world, world.vm(uuid))]}
+                return {"inventories": [world.inventories.host(host) for host in migration_targets(world, world.vm(uuid))]}
             case "hostTasks":
                 return self._host_tasks(call)
         raise chain("SYS.1000", details=f"{target} isn't simulated")
@@ -125,7 +125,9 @@ class Apis:
             case "migrateVm":
                 if host_uuid is not None and host_uuid == vm.host_uuid:
                     raise chain("SYS.1007", details="the vm is already at the host")
-                return await in_turn(job, vm, lambda: migrate_vm(world, vm, by, host_uuid=host_uuid, job=job))
+                return await in_turn(
+                    job, vm, lambda: migrate_vm(world, vm, by, host_uuid=host_uuid, job=job, extra=extra, note=job.migration)
+                )
             case "rebootVmInstance":
                 return await in_turn(job, vm, lambda: reboot_vm(world, job, vm))
             case "pauseVmInstance" | "resumeVmInstance":

@@ -110,6 +110,7 @@ class _Builder:
             cdrom_uuid=self.uuid(),
             lane=Lane(1),
             off=off,
+            pinned=group.pinned,
             paused=group.state == "Paused",
         )
         fleet.vms[uuid] = vm

@@ -68,6 +68,11 @@ class RefusedError(Exception):
         self.text = text
 
 
+def under(outer: str, error: FailedError) -> FailedError:
+    """The same failure as the cause of another one: `under("VM.1007", chain("HOST.1011"))`."""
+    return FailedError(Failure(outer, error.failure.details, error.failure))
+
+
 def chain(*codes: str, details: str = "") -> FailedError:
     """The failure of these codes, outermost first: `chain("VM.1002", "HOST.1006")`."""
     failure: Failure | None = None

@@ -35,7 +35,10 @@ class SimulatedCluster:
 
 @dataclass(slots=True, eq=False)
 class SimulatedHost:
-    """A KVM host with its command slots. `calls` are agent calls that fail when the host is lost."""
+    """A KVM host with its command slots. `calls` are agent calls that fail when the host is lost.
+
+    `losses` counts how often it was.
+    """
 
     uuid: str
     name: str
@@ -47,6 +50,7 @@ class SimulatedHost:
     changed: datetime
     lane: Lane
     calls: set[Future[Any]] = field(default_factory=set)
+    losses: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -94,10 +98,11 @@ class Tag:
 
 @dataclass(slots=True, eq=False)
 class SimulatedVm:
-    """A VM as the database has it (`state`, `host`) and as it really is (`powered`).
+    """A VM as the database has it (`state`, `host`) and as it really is (`powered`, `found_on`).
 
-    `host` None: the VM is on no host. `inhibited`: HA leaves it down (zstack-rest.md 4.4). `off` is set while the
-    guest is off. `gone`: the row was expunged.
+    `host` None: the VM is on no host. `found_on`: where a migration brought it that the database doesn't know of yet.
+    `inhibited`: HA leaves it down (zstack-rest.md 4.4). `off` is set while the guest is off. `gone`: the row was expunged.
+    `pinned`: it can run on its host only. `moving`: agents are at it, wanted by the node or not.
     """
 
     uuid: str
@@ -128,6 +133,9 @@ class SimulatedVm:
     """Agent calls under way on its host, wanted by the node or not."""
     stops: int = 0
     """Stops so far, to draw another duration each time."""
+    found_on: SimulatedHost | None = None
+    moving: bool = False
+    pinned: bool = False
     paused: bool = False
     inhibited: bool = False
     gone: bool = False
@@ -141,6 +149,11 @@ class SimulatedVm:
     def last_host_uuid(self) -> str | None:
         """The host it was on before; None until the first stop or migration."""
         return None if self.last_host is None else self.last_host.uuid
+
+    @property
+    def truly_on(self) -> SimulatedHost | None:
+        """The host where the guest really is."""
+        return self.found_on or self.host
 
     @property
     def powered(self) -> bool:

@@ -181,8 +181,7 @@ class Front:
             note.action = call.action
             # A password in the record would end up in somebody's log.
             note.body = {key: value for key, value in call.params.items() if key != "password"}
-            if call.action == "stopVmInstance":
-                self.world.record.add_stop_request(note)
+            self.world.record.add_put(note)
 
     def _write(self, request: web.Request, answer: Answer) -> web.Response:
         response = web.Response(status=answer.status, body=answer.body)

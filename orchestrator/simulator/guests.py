@@ -1,4 +1,4 @@
-"""How a guest takes a stop, as a scenario says it."""
+"""How a guest takes a stop and a migration, as a scenario says it."""
 
 from typing import Annotated, Literal
 
@@ -21,11 +21,17 @@ fails: every stop ends with `chain`. fails_grace_only: grace ends with `chain`, 
 refuses before anything is touched. hangs: the job never ends. late_success: the job fails with SYS.1001 after
 `fails_after`, and `late_after` later the VM is Stopped. crashes: midway the VM becomes Unknown."""
 
+MigrationBehaviour = Literal["obeys", "refused", "fails_halfway", "hangs", "late_success"]
+"""obeys: is on its new host after the node's `migrate`. refused: a plug-in refuses before anything is touched.
+fails_halfway: Migrating, and after `migration_fails_after` Running where it was, with `migration_chain`. hangs: the job
+never ends, and the VM stays Migrating. late_success: the job fails with SYS.1001 after `migration_fails_after`, and
+`migration_late_after` later the guest is on its new host; the row follows by host sync."""
+
 ErrorCode = Annotated[str, Field(pattern=r"^[A-Z_]+\.\d+$")]
 
 
 class Guest(BaseModel):
-    """What the guest and its agent do when told to stop. Durations are simulated seconds."""
+    """What the guest and its agent do when told to stop or to move. Durations are simulated seconds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,4 +46,9 @@ class Guest(BaseModel):
     late_after: Seconds = 20.0
     hang_state: Literal["Stopping", "Running"] = "Stopping"
     holds_slot: bool = False
-    """Whether a hanging stop keeps its host slot too; the VM's own queue it always keeps."""
+    """Whether a hanging stop or migration keeps its host slots too; the VM's own queue it always keeps."""
+    migration: MigrationBehaviour = "obeys"
+    migration_chain: Annotated[tuple[ErrorCode, ...], Field(min_length=1)] = ("VM.1007", "HOST.1006")
+    """Codes of `fails_halfway`, outermost first."""
+    migration_fails_after: Seconds = 5.0
+    migration_late_after: Seconds = 20.0

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrator.simulator.clock import Clock
 from orchestrator.simulator.failures import Failure
+from orchestrator.simulator.record import Migration
 
 
 class DroppedError(Exception):
@@ -29,6 +30,8 @@ class Job:
     failure: Failure | None = None
     muted: bool = False
     gone_after: float | None = None
+    migration: Migration | None = None
+    """What the record has of it, if it is a MigrateVm."""
 
 
 class Jobs:

@@ -6,7 +6,7 @@ from orchestrator.simulator.failures import FailedError, chain
 from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.inventory import Json
 from orchestrator.simulator.jobs import Job
-from orchestrator.simulator.moves import free_hosts, in_turn, migrate_vm, start_vm
+from orchestrator.simulator.moves import in_turn, migrate_vm, migration_targets, start_vm
 from orchestrator.simulator.stop import STOPPABLE
 from orchestrator.simulator.world import World
 
@@ -55,7 +55,7 @@ def act(world: World, uuid: str, what: Act, *, host_uuid: str | None = None) -> 
             vm.gone = True
             del world.fleet.vms[uuid]
         case "migrate":
-            fit = free_hosts(world, vm)
+            fit = migration_targets(world, vm)
             host = world.fleet.hosts[host_uuid] if host_uuid else (fit[0] if fit else vm.host)
             world.set_state(vm, vm.state, "other", host=host)
         case "crash":
@@ -72,10 +72,11 @@ def act(world: World, uuid: str, what: Act, *, host_uuid: str | None = None) -> 
 def disconnect_host(world: World, host: SimulatedHost) -> None:
     """The agent is out of reach: calls under way fail with SYS.1015, its VMs become Unknown."""
     host.status = "Disconnected"
+    host.losses += 1
     host.changed = world.clock.now()
     for call in list(host.calls):
         if not call.done():
-            call.set_exception(chain("VM.1002", "HOST.1011", "SYS.1015", details="unable to reach the agent"))
+            call.set_exception(chain("HOST.1011", "SYS.1015", details="unable to reach the agent"))
     for vm in world.fleet.vms.values():
         if vm.host is host and vm.state in {"Running", "Paused"}:
             world.set_state(vm, "Unknown", "other")
@@ -90,8 +91,8 @@ async def reconnect_host(world: World, host: SimulatedHost) -> None:
     host.status = "Connected"
     host.changed = world.clock.now()
     for vm in list(world.fleet.vms.values()):
-        if vm.host is host and vm.state in {"Unknown", "Running", "Paused"} and not vm.lane.running:
-            world.set_state(vm, world.real_state(vm), "other")
+        if vm.truly_on is host and vm.state in {"Unknown", "Running", "Paused"} and not vm.lane.running:
+            world.set_state(vm, world.real_state(vm), "other", host=vm.found_on)
 
 
 async def _leave(world: World, job: Job, vm: SimulatedVm) -> None:

@@ -1,6 +1,7 @@
 """What truly happened: every change of a VM's state and every request, to judge a client's report by."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -60,6 +61,37 @@ class StopJob:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A VM's row went from one host straight to another one. `at`, `wall`, `by` and `job` as for a Transition."""
+
+    vm_uuid: str
+    at: float
+    wall: datetime
+    source: str
+    target: str
+    by: str
+    job: str | None = None
+
+
+@dataclass(slots=True)
+class Migration:
+    """A migration between its acceptance and its end, by a MigrateVm; `ended` None: it never ended.
+
+    `source` and `target` are UUIDs of hosts; `target` None: the node was to choose, and hasn't. `started` is when the VM
+    became Migrating; None: it was refused before that.
+    """
+
+    job: str
+    vm_uuid: str
+    source: str | None
+    target: str | None
+    accepted: float
+    started: float | None = None
+    ended: float | None = None
+    error: str | None = None
+
+
 @dataclass(slots=True)
 class Record:
     """All of it, in order of time."""
@@ -67,8 +99,10 @@ class Record:
     transitions: list[Transition] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     stops: list[StopJob] = field(default_factory=list)
+    migrations: list[Migration] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
     _of_vm: dict[str, list[Transition]] = field(default_factory=dict)
-    _stop_requests: dict[str, list[Request]] = field(default_factory=dict)
+    _puts: dict[tuple[str, str], list[Request]] = field(default_factory=dict)
     sessions: dict[str, bool] = field(default_factory=dict)
     """Every session ever opened: True while nobody has logged it out, whether it expired or not."""
 
@@ -81,9 +115,9 @@ class Record:
         self.transitions.append(step)
         self._of_vm.setdefault(step.vm_uuid, []).append(step)
 
-    def add_stop_request(self, request: Request) -> None:
-        """Note that a request is a stop of the VM it names."""
-        self._stop_requests.setdefault(request.vm_uuid or "", []).append(request)
+    def add_put(self, request: Request) -> None:
+        """Note that a request is an action on the VM that it names."""
+        self._puts.setdefault((request.action or "", request.vm_uuid or ""), []).append(request)
 
     def running_to_stopped(self, uuid: str) -> int:
         """How often API jobs brought this VM down, late successes included."""
@@ -100,15 +134,27 @@ class Record:
         """The same for the VMs of one host, by where they were when the stop was accepted."""
         return _peak([stop for stop in self.stops if stop.host_uuid == uuid])
 
+    def peak_migrations(self) -> int:
+        """Most migrations at one time between acceptance and end. One that never ends counts for ever."""
+        return _peak(self.migrations)
+
+    def peak_migrations_per_host(self, uuid: str) -> int:
+        """The same for those that left this host or came to it, together."""
+        return _peak([move for move in self.migrations if uuid in (move.source, move.target)])
+
+    def migrate_puts(self, uuid: str) -> int:
+        """How many MigrateVm were sent for this VM, accepted or not."""
+        return len(self._puts.get(("migrateVm", uuid), ()))
+
     def stop_puts(self, uuid: str) -> int:
         """How many stops were sent for this VM, accepted or not."""
-        return len(self._stop_requests.get(uuid, ()))
+        return len(self._puts.get(("stopVmInstance", uuid), ()))
 
     def cold_puts(self, uuid: str) -> int:
         """How many of those were cold."""
         return sum(
             isinstance(request.body, dict) and request.body.get("type") == "cold"
-            for request in self._stop_requests.get(uuid, ())
+            for request in self._puts.get(("stopVmInstance", uuid), ())
         )
 
     def open_sessions(self) -> list[str]:
@@ -117,11 +163,12 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """What `GET /simulator/record` answers; dates are ISO 8601."""
-        transitions = [{**asdict(step), "wall": step.wall.isoformat()} for step in self.transitions]
         return {
-            "transitions": transitions,
+            "transitions": _dated(self.transitions),
+            "moves": _dated(self.moves),
             "requests": [asdict(request) for request in self.requests],
             "stops": [asdict(stop) for stop in self.stops],
+            "migrations": [asdict(move) for move in self.migrations],
             "open_sessions": self.open_sessions(),
         }
 
@@ -144,13 +191,27 @@ class Record:
             "forced": sum(step.after == "Stopped" and step.forced for step in self.transitions),
             "peak_in_flight": self.peak_in_flight(),
             "peak_per_host": max((_peak(stops) for stops in per_host.values()), default=0),
+            "migrate_puts": sum(request.action == "migrateVm" for request in self.requests),
+            "migrations": len(self.migrations),
+            "migrations_failed": sum(move.error is not None for move in self.migrations),
+            "migrations_unfinished": sum(move.ended is None for move in self.migrations),
+            "peak_migrations": self.peak_migrations(),
+            "peak_migrations_per_host": self._peak_of_any_host(),
             "open_sessions": len(self.open_sessions()),
         }
 
+    def _peak_of_any_host(self) -> int:
+        hosts = {uuid for move in self.migrations for uuid in (move.source, move.target) if uuid is not None}
+        return max(map(self.peak_migrations_per_host, hosts), default=0)
 
-def _peak(stops: list[StopJob]) -> int:
+
+def _dated(steps: Sequence[Transition | Move]) -> list[dict[str, Any]]:
+    return [{**asdict(step), "wall": step.wall.isoformat()} for step in steps]
+
+
+def _peak(jobs: Sequence[StopJob | Migration]) -> int:
     # At one moment an end is counted before a beginning: a client that waits for the end never seems to overlap.
-    moments = [(stop.accepted, 1) for stop in stops] + [(stop.ended, -1) for stop in stops if stop.ended is not None]
+    moments = [(job.accepted, 1) for job in jobs] + [(job.ended, -1) for job in jobs if job.ended is not None]
     peak = now = 0
     for _, step in sorted(moments):
         now += step

@@ -46,6 +46,8 @@ class NodeSettings(_Model):
     cold: Spread = between(1, 2)
     start: Spread = between(3, 8)
     migrate: Spread = between(10, 30)
+    migrate_across_clusters: bool = False
+    """Whether a VM may migrate to another cluster when its own has no host for it."""
     reconnect: Spread = between(5, 10)
     ha_delay: Spread = between(5, 30)
     """From Stopped to the start that HA makes (4.4)."""
@@ -55,6 +57,8 @@ class NodeSettings(_Model):
     """true_only: 5.2.1, absent means that HA starts the VM again. true_or_false: newer, absent means true (3.1)."""
     api_timeout: Annotated[float, Field(gt=0)] = 1800.0
     """Real seconds, as the answer tells it to the client; `X-API-Timeout` replaces it."""
+    migrate_api_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """The same of a MigrateVm (2.6)."""
     session_life: Seconds = 7200.0
     max_sessions: Annotated[int, Field(ge=1)] = 500
     unique_session: bool = False
@@ -162,6 +166,8 @@ class VmGroup(_Model):
     nics: Annotated[int, Field(ge=0)] = 1
     data_volumes: Annotated[int, Field(ge=0)] = 0
     guest: Guest = Guest()
+    pinned: bool = False
+    """Whether something of its host's own, like a passed-through device, keeps it there: it can run nowhere else."""
     ha_level: HaLevel | None = None
     user_tags: tuple[str, ...] = ()
     system_tags: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.simulator.accesskey import signed_by
-from orchestrator.simulator.apis import Apis
+from orchestrator.simulator.apis import VALIDATION_ONLY, Apis
 from orchestrator.simulator.calls import JSON_HEADER, Answer, Call
 from orchestrator.simulator.failures import FailedError, RefusedError, chain
 from orchestrator.simulator.faults import JOB
@@ -13,7 +13,7 @@ from orchestrator.simulator.inventory import schema_of
 from orchestrator.simulator.jobs import DroppedError, Job
 from orchestrator.simulator.others import act
 from orchestrator.simulator.query import Engine, read_query
-from orchestrator.simulator.record import StopJob
+from orchestrator.simulator.record import Migration, StopJob
 from orchestrator.simulator.routes import Route, find_path, pick_action, routes_at
 from orchestrator.simulator.scenario import Account
 from orchestrator.simulator.tables import make_tables
@@ -117,16 +117,17 @@ class Server:
         self.apis.check_types(route.target, call)
         uuid = call.headers.get("X-Job-UUID") or f"{world.rng.getrandbits(128):032x}"
         target = call.uuids["uuid"]
-        job = Job(uuid, route.target, target, world.clock.monotonic(), timeout or world.node.api_timeout)
+        usual = world.node.migrate_api_timeout if route.target == "migrateVm" else world.node.api_timeout
+        job = Job(uuid, route.target, target, world.clock.monotonic(), timeout or usual)
         call.job_uuid = uuid
         world.jobs.add(job)
         extra = self._job_faults(call, route, job)
-        world.spawn(self._run(call, job, caller, extra=extra, stop=self._note_stop(call, route, job)))
+        world.spawn(self._run(call, job, caller, extra=extra, note=self._note(call, job)))
         location = f"{self.scheme}://{world.node.location_host}{world.node.context_path}/v1/api-jobs/{uuid}"
         return self._json(202, world.wire.shuffled({"location": location, "apiTimeout": round(job.timeout * 1000)}))
 
     def _job_faults(self, call: Call, route: Route, job: Job) -> float:
-        """What befalls the job: returns the simulated seconds that a start takes longer."""
+        """What befalls the job: returns the simulated seconds that it takes longer."""
         world = self.world
         vm = world.fleet.vms.get(job.target_uuid)
         names = (None if vm is None else vm.name, job.target_uuid)
@@ -143,17 +144,27 @@ class Server:
                     act(world, vm.uuid, fault.act)
         return extra
 
-    def _note_stop(self, call: Call, route: Route, job: Job) -> StopJob | None:
-        if route.target != "stopVmInstance" or "validationOnly" in call.system_tags():
+    def _note(self, call: Call, job: Job) -> StopJob | Migration | None:
+        """A stop or a migration goes on record; what is only to be validated doesn't."""
+        if VALIDATION_ONLY in call.system_tags():
             return None
-        vm = self.world.fleet.vms.get(job.target_uuid)
-        kind = str(call.params.get("type") or "grace")
+        record, params, uuid = self.world.record, call.params, job.target_uuid
+        vm = self.world.fleet.vms.get(uuid)
         host = None if vm is None else vm.host_uuid
-        stop = StopJob(job.uuid, job.target_uuid, host, kind, job.submitted)
-        self.world.record.stops.append(stop)
-        return stop
+        match job.action:
+            case "stopVmInstance":
+                stop = StopJob(job.uuid, uuid, host, str(params.get("type") or "grace"), job.submitted)
+                record.stops.append(stop)
+                return stop
+            case "migrateVm":
+                job.migration = Migration(job.uuid, uuid, host, params.get("hostUuid"), job.submitted)
+                record.migrations.append(job.migration)
+                return job.migration
+        return None
 
-    async def _run(self, call: Call, job: Job, caller: str | Account | None, *, extra: float, stop: StopJob | None) -> None:
+    async def _run(
+        self, call: Call, job: Job, caller: str | Account | None, *, extra: float, note: StopJob | Migration | None
+    ) -> None:
         error = "cut off"
         try:
             account = self._account(caller)
@@ -167,8 +178,8 @@ class Server:
             _log.exception("a simulated %s failed by itself", job.action)
             job.failure, error = chain("SYS.1000", details=str(bug)).failure, "SYS.1000"
         finally:
-            if stop is not None:
-                stop.ended, stop.error = self.world.clock.monotonic(), error or None
+            if note is not None:
+                note.ended, note.error = self.world.clock.monotonic(), error or None
         if error != "dropped" and not job.muted:
             job.done = True
 

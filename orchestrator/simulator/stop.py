@@ -91,7 +91,9 @@ async def _in_slot(world: World, job: Job, vm: SimulatedVm, host: SimulatedHost,
         vm.inhibited = vm.inhibited or inhibit
         late = vm.guest.behaviour == "late_success" and vm.powered
         async with asyncio.timeout(world.clock.real(vm.guest.fails_after) if late else None):
-            return await ask_agent(world, host, vm, lambda: power_off(world, vm, kind), job=job.uuid, kind=kind)
+            return await ask_agent(
+                world, [host], vm, lambda: power_off(world, vm, kind), outer="VM.1002", job=job.uuid, kind=kind
+            )
     finally:
         lane.leave()
 

@@ -215,6 +215,7 @@ def _configuration(world: World) -> Table:
         ("identity", "enable.unique.session", str(node.unique_session).lower(), "false"),
         ("rest", "checkTimeZone", str(node.check_time_zone).lower(), "false"),
         ("apiTimeout", "org.zstack.header.vm.APIStopVmInstanceMsg", f"{round(node.api_timeout)}s", "30m"),
+        ("apiTimeout", "org.zstack.header.vm.APIMigrateVmMsg", f"{round(node.migrate_api_timeout)}s", "1h"),
     ]
     rows = [
         {"category": category, "name": name, "value": str(value), "defaultValue": str(default), "description": name}

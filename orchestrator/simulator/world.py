@@ -13,10 +13,13 @@ from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.inventory import Inventories
 from orchestrator.simulator.jobs import Jobs
 from orchestrator.simulator.lanes import Lane
-from orchestrator.simulator.record import Record, Transition
+from orchestrator.simulator.record import Move, Record, Transition
 from orchestrator.simulator.scenario import Scenario
 from orchestrator.simulator.sessions import Sessions
 from orchestrator.simulator.wire import Wire
+
+OFF_ITS_HOST = frozenset({"Stopped", "Destroyed"})
+"""States whose row names no host."""
 
 
 class World:
@@ -74,18 +77,24 @@ class World:
     ) -> None:
         """Write a VM's state and move its `lastOpDate`. Stopped clears the host; `host` puts it on one.
 
-        An unchanged state on an unchanged host is no change of the row; neither is one of a row that is gone.
+        An unchanged state on an unchanged host is no change of the row; neither is one of a row that is gone. `found_on` is
+        forgotten with a host and without one.
         """
         before = vm.state
+        if host is not None or after in OFF_ITS_HOST:
+            vm.found_on = None
         if vm.gone or (before == after and host in (None, vm.host)):
             return
         vm.state = after
         vm.changed = self.clock.now()
         if host is not None and host is not vm.host:
+            if vm.host is not None:
+                moment = self.clock.monotonic()
+                self.record.moves.append(Move(vm.uuid, moment, vm.changed, vm.host.uuid, host.uuid, by, job))
             vm.last_host = vm.host or vm.last_host
             vm.host = host
             vm.cluster = host.cluster
-        if after in {"Stopped", "Destroyed"} and vm.host is not None:
+        if after in OFF_ITS_HOST and vm.host is not None:
             vm.last_host, vm.host = vm.host, None
         if before != after:
             step = Transition(vm.uuid, self.clock.monotonic(), vm.changed, before, after, by, job, type=kind, forced=forced)
@@ -95,9 +104,10 @@ class World:
 
     def real_state(self, vm: SimulatedVm) -> str:
         """What the agent would tell: Unknown if it can't be asked."""
-        if vm.host is None:
+        host = vm.truly_on
+        if host is None:
             return vm.state
-        if vm.host.status != "Connected":
+        if host.status != "Connected":
             return "Unknown"
         if not vm.powered:
             return "Stopped"
@@ -110,8 +120,9 @@ class World:
             await self.up.wait()
             if not vm.lane.running and not vm.agents:
                 break
-        if vm.host is not None and vm.host.status == "Connected":
-            self.set_state(vm, self.real_state(vm), "agent", job=job, kind=kind, forced=forced)
+        host = vm.truly_on
+        if host is not None and host.status == "Connected":
+            self.set_state(vm, self.real_state(vm), "agent", job=job, kind=kind, forced=forced, host=vm.found_on)
 
     def vm(self, uuid: str) -> SimulatedVm:
         """The VM; SYS.1003 if there is no such row."""
