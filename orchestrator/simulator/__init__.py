@@ -19,6 +19,8 @@ conformance checklist of zstack-rest.md 11:
 - Stopping with hostUuid, Stopped without and with lastHostUuid, Stopped as a no-op: reproduced.
 - HA NeverStop back to Running unless `stopHA`: reproduced; OnHostFailure and HA's repeated scan aren't.
 - Error then late success: reproduced, by guest and by `X-API-Timeout`.
+- Maintenance that migrates two at a time and stops the rest with grace, HOST.1001 with `causes`, a reconnect by enable and
+  disable after it: reproduced.
 - Host Disconnected, VM Unknown, VM.1002 <- HOST.1011 <- HOST.1010: reproduced.
 - Queries: limit 1000, arbitrary order, operator scan order, by-id lists, `schema`, `total` on request, 400 and 503:
   reproduced, but for joins to vmCdRoms, `__tagUuid__`, `filterName` and ZQL.
@@ -28,8 +30,7 @@ conformance checklist of zstack-rest.md 11:
 - Numbers, timestamps, nulls, Chinese details: reproduced.
 
 Beyond the list, not done: web hooks, task progress, long jobs, creating and deleting tags and HA levels, powering
-hosts. FstrimVm (a POST on a VM's actions) always fails. Maintenance migrates VMs one after the other and doesn't stop
-those that can't leave.
+hosts. FstrimVm (a POST on a VM's actions) always fails.
 """
 
 from orchestrator.simulator.faults import Fault, Faults
@@ -37,7 +38,7 @@ from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.guests import Guest
 from orchestrator.simulator.load import ScenarioError, load_scenario
 from orchestrator.simulator.node import SimulatedNode
-from orchestrator.simulator.record import Migration, Move, Record, Request, StopJob, Transition
+from orchestrator.simulator.record import HostTransition, Migration, Move, Record, Request, StopJob, Transition
 from orchestrator.simulator.scenario import (
     AccessKey,
     Account,
@@ -58,6 +59,7 @@ __all__ = [
     "Faults",
     "Guest",
     "HostSpec",
+    "HostTransition",
     "Migration",
     "Move",
     "NodeSettings",

@@ -5,10 +5,11 @@ from typing import Any
 from orchestrator.simulator.calls import Call
 from orchestrator.simulator.failures import RefusedError, chain
 from orchestrator.simulator.fleet import SimulatedVm
+from orchestrator.simulator.hosts import change_host_state, reconnect_by_job
 from orchestrator.simulator.inventory import Json
 from orchestrator.simulator.jobs import Job
 from orchestrator.simulator.moves import in_turn, migrate_vm, migration_targets, pause_vm, reboot_vm, start_vm
-from orchestrator.simulator.others import change_host_state, reconnect_host
+from orchestrator.simulator.routes import HOST_JOBS
 from orchestrator.simulator.scenario import Account
 from orchestrator.simulator.stop import stop_vm
 from orchestrator.simulator.world import World
@@ -100,8 +101,8 @@ class Apis:
         world, params, target, uuid = self.world, call.params, job.action, job.target_uuid
         if target == "renewSession":
             return self._renew(params, uuid)
-        if target in {"changeHostState", "reconnectHost"}:
-            return await self._host(call, job, account)
+        if target in HOST_JOBS:
+            return await self._host(call, job, account, extra)
         owned = world.fleet.vms.get(uuid)
         if not account.admin and (
             (owned is not None and owned.account != account.name) or (target == "stopVmInstance" and not account.may_stop)
@@ -159,7 +160,7 @@ class Apis:
         sessions = self.world.sessions
         return {"inventory": sessions.inventory(sessions.renew(uuid, duration), self.world.wire)}
 
-    async def _host(self, call: Call, job: Job, account: Account) -> Json:
+    async def _host(self, call: Call, job: Job, account: Account, extra: float) -> Json:
         world = self.world
         if not account.admin:
             raise chain(account.permission_error, details="permission denied: only admin changes hosts")
@@ -169,6 +170,5 @@ class Apis:
         if VALIDATION_ONLY in call.system_tags():
             return {}
         if job.action == "changeHostState":
-            return await change_host_state(world, job, host, str(call.params.get("stateEvent")))
-        await reconnect_host(world, host)
-        return {"inventory": world.inventories.host(host)}
+            return await change_host_state(world, job, host, str(call.params.get("stateEvent")), extra=extra)
+        return await reconnect_by_job(world, job, host, extra=extra)

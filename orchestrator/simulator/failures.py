@@ -44,11 +44,15 @@ CHINESE = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One error and what caused it; `cause` None is the root. `details` are English; the wire may translate them."""
+    """One error and what caused it; `cause` None is the root. `details` are English; the wire may translate them.
+
+    `causes` are those of something done to many, like the VMs of a host.
+    """
 
     code: str
     details: str = ""
     cause: "Failure | None" = None
+    causes: tuple["Failure", ...] = ()
 
 
 class FailedError(Exception):

@@ -37,7 +37,7 @@ class SimulatedCluster:
 class SimulatedHost:
     """A KVM host with its command slots. `calls` are agent calls that fail when the host is lost.
 
-    `losses` counts how often it was.
+    `losses` counts how often it was. `jobs` is the queue of what is done to the host itself.
     """
 
     uuid: str
@@ -51,6 +51,13 @@ class SimulatedHost:
     lane: Lane
     calls: set[Future[Any]] = field(default_factory=set)
     losses: int = 0
+    jobs: Lane = field(default_factory=lambda: Lane(1))
+    changes: int = 0
+    """Changes of its state so far, to draw another duration each time."""
+
+    def rng(self, seed: int) -> random.Random:
+        """A generator of this host's own."""
+        return random.Random(f"{seed}:{self.uuid}:{self.changes}")
 
 
 @dataclass(slots=True, eq=False)

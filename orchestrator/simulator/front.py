@@ -14,7 +14,7 @@ from orchestrator.simulator.failures import RefusedError
 from orchestrator.simulator.faults import ANSWERED_INSTEAD, DELAYS, WIRE, Fault
 from orchestrator.simulator.mishaps import break_off, cut, instead
 from orchestrator.simulator.record import Request
-from orchestrator.simulator.routes import Route
+from orchestrator.simulator.routes import HOST_JOBS, Route
 from orchestrator.simulator.server import Server, request_kinds
 from orchestrator.simulator.world import World
 
@@ -174,9 +174,14 @@ class Front:
         if route is not None and route.kind == "poll":
             note.job = uuid
             job = self.world.jobs.peek(uuid or "")
-            note.vm_uuid = None if job is None else job.target_uuid
+            if job is not None and job.action in HOST_JOBS:
+                note.host_uuid = job.target_uuid
+            elif job is not None:
+                note.vm_uuid = job.target_uuid
         elif call.path.startswith("/v1/vm-instances/"):
             note.vm_uuid = uuid
+        elif call.path.startswith("/v1/hosts/"):
+            note.host_uuid = uuid
         if call.action is not None:
             note.action = call.action
             # A password in the record would end up in somebody's log.

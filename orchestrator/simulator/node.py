@@ -11,7 +11,7 @@ from typing import Self
 
 from aiohttp import web
 
-from orchestrator.simulator import others
+from orchestrator.simulator import hosts, others
 from orchestrator.simulator.faults import Fault, Faults, matches
 from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.front import PARSER_LIMIT, Front
@@ -128,13 +128,13 @@ class SimulatedNode:
 
     def disconnect_host(self, uuid: str) -> None:
         """The host's agent is out of reach from now on; its VMs become Unknown."""
-        others.disconnect_host(self._world, self.hosts[uuid])
+        hosts.disconnect_host(self._world, self.hosts[uuid])
 
     def reconnect_host(self, uuid: str) -> None:
         """The host comes back: Connecting for the scenario's `reconnect`, then Connected."""
         host = self.hosts[uuid]
         host.status = "Connecting"
-        self._world.spawn_agent(others.reconnect_host(self._world, host))
+        self._world.spawn_agent(hosts.reconnect_host(self._world, host))
 
     def expire_sessions(self) -> None:
         """Every session is expired from now on; access keys aren't touched."""

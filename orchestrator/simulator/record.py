@@ -26,6 +26,19 @@ class Transition:
     forced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class HostTransition:
+    """A host's row went from one state to another. `at`, `wall`, `by` and `job` as for a Transition."""
+
+    host_uuid: str
+    at: float
+    wall: datetime
+    before: str
+    after: str
+    by: str
+    job: str | None = None
+
+
 @dataclass(slots=True)
 class Request:
     """A request as it came in. `status` None: no answer was given. `session` None: none was sent.
@@ -46,6 +59,7 @@ class Request:
     vm_uuid: str | None = None
     status: int | None = None
     fault: str | None = None
+    host_uuid: str | None = None
 
 
 @dataclass(slots=True)
@@ -76,10 +90,11 @@ class Move:
 
 @dataclass(slots=True)
 class Migration:
-    """A migration between its acceptance and its end, by a MigrateVm; `ended` None: it never ended.
+    """A migration between its acceptance and its end, by a MigrateVm or a maintenance; `ended` None: it never ended.
 
-    `source` and `target` are UUIDs of hosts; `target` None: the node was to choose, and hasn't. `started` is when the VM
-    became Migrating; None: it was refused before that.
+    Maintenance accepts one when its turn among those of the host has come, and `job` is the maintenance's then. `source`
+    and `target` are UUIDs of hosts; `target` None: the node was to choose, and hasn't. `started` is when the VM became
+    Migrating; None: it was refused before that.
     """
 
     job: str
@@ -101,6 +116,7 @@ class Record:
     stops: list[StopJob] = field(default_factory=list)
     migrations: list[Migration] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+    host_transitions: list[HostTransition] = field(default_factory=list)
     _of_vm: dict[str, list[Transition]] = field(default_factory=dict)
     _puts: dict[tuple[str, str], list[Request]] = field(default_factory=dict)
     sessions: dict[str, bool] = field(default_factory=dict)
@@ -116,8 +132,8 @@ class Record:
         self._of_vm.setdefault(step.vm_uuid, []).append(step)
 
     def add_put(self, request: Request) -> None:
-        """Note that a request is an action on the VM that it names."""
-        self._puts.setdefault((request.action or "", request.vm_uuid or ""), []).append(request)
+        """Note that a request is an action on the VM or the host that it names."""
+        self._puts.setdefault((request.action or "", request.vm_uuid or request.host_uuid or ""), []).append(request)
 
     def running_to_stopped(self, uuid: str) -> int:
         """How often API jobs brought this VM down, late successes included."""
@@ -146,6 +162,15 @@ class Record:
         """How many MigrateVm were sent for this VM, accepted or not."""
         return len(self._puts.get(("migrateVm", uuid), ()))
 
+    def host_puts(self, uuid: str, event: str | None = None) -> int:
+        """How many changes of this host's state were sent, accepted or not; with `event` only those to enable, and so on."""
+        sent = self._puts.get(("changeHostState", uuid), ())
+        return sum(event in (None, request.body.get("stateEvent")) for request in sent)
+
+    def host_transitions_of(self, uuid: str) -> list[HostTransition]:
+        """What happened to one host's state."""
+        return [step for step in self.host_transitions if step.host_uuid == uuid]
+
     def stop_puts(self, uuid: str) -> int:
         """How many stops were sent for this VM, accepted or not."""
         return len(self._puts.get(("stopVmInstance", uuid), ()))
@@ -166,6 +191,7 @@ class Record:
         return {
             "transitions": _dated(self.transitions),
             "moves": _dated(self.moves),
+            "host_transitions": _dated(self.host_transitions),
             "requests": [asdict(request) for request in self.requests],
             "stops": [asdict(stop) for stop in self.stops],
             "migrations": [asdict(move) for move in self.migrations],
@@ -191,6 +217,8 @@ class Record:
             "forced": sum(step.after == "Stopped" and step.forced for step in self.transitions),
             "peak_in_flight": self.peak_in_flight(),
             "peak_per_host": max((_peak(stops) for stops in per_host.values()), default=0),
+            "host_puts": sum(request.action == "changeHostState" for request in self.requests),
+            "host_transitions": len(self.host_transitions),
             "migrate_puts": sum(request.action == "migrateVm" for request in self.requests),
             "migrations": len(self.migrations),
             "migrations_failed": sum(move.error is not None for move in self.migrations),
@@ -205,7 +233,7 @@ class Record:
         return max(map(self.peak_migrations_per_host, hosts), default=0)
 
 
-def _dated(steps: Sequence[Transition | Move]) -> list[dict[str, Any]]:
+def _dated(steps: Sequence[Transition | Move | HostTransition]) -> list[dict[str, Any]]:
     return [{**asdict(step), "wall": step.wall.isoformat()} for step in steps]
 
 

@@ -29,6 +29,8 @@ def _action(path: str, action: str) -> Route:
     return Route("PUT", path, "async", action, action)
 
 
+HOST_JOBS = frozenset({"changeHostState", "reconnectHost"})
+"""What is done to a host itself."""
 VM_ACTIONS = "/v1/vm-instances/{uuid}/actions"
 HOST_ACTIONS = "/v1/hosts/{uuid}/actions"
 NODE_ACTIONS = "/v1/management-nodes/actions"

@@ -46,6 +46,12 @@ class NodeSettings(_Model):
     cold: Spread = between(1, 2)
     start: Spread = between(3, 8)
     migrate: Spread = between(10, 30)
+    migration_quantity: Annotated[int, Field(ge=1)] = 2
+    """Migrations at a time that get the VMs off a host for maintenance (`kvm/vm.migrationQuantity`)."""
+    maintenance_policy: Literal["StopVmOnMigrationFailure", "JustMigrate"] = "StopVmOnMigrationFailure"
+    """What becomes of a VM that can't migrate off it (`host.maintenance.policy`)."""
+    host_change: Spread = between(0.2, 0.8)
+    """What a change of a host's state takes besides emptying it."""
     migrate_across_clusters: bool = False
     """Whether a VM may migrate to another cluster when its own has no host for it."""
     reconnect: Spread = between(5, 10)

@@ -14,7 +14,7 @@ from orchestrator.simulator.jobs import DroppedError, Job
 from orchestrator.simulator.others import act
 from orchestrator.simulator.query import Engine, read_query
 from orchestrator.simulator.record import Migration, StopJob
-from orchestrator.simulator.routes import Route, find_path, pick_action, routes_at
+from orchestrator.simulator.routes import HOST_JOBS, Route, find_path, pick_action, routes_at
 from orchestrator.simulator.scenario import Account
 from orchestrator.simulator.tables import make_tables
 from orchestrator.simulator.world import World
@@ -194,7 +194,8 @@ class Server:
         result = dict(job.result)
         if call.headers.get(JSON_HEADER) is not None and "inventory" in result:
             inventory = result["inventory"]
-            result["schema"] = schema_of("inventory", "org.zstack.header.vm.VmInstanceInventory", inventory)
+            of = "host.HostInventory" if job.action in HOST_JOBS else "vm.VmInstanceInventory"
+            result["schema"] = schema_of("inventory", f"org.zstack.header.{of}", inventory)
         return self._json(200, result)
 
     def _json(self, status: int, content: dict[str, Any]) -> Answer:

@@ -210,6 +210,8 @@ def _configuration(world: World) -> Table:
     node = world.node
     values = [
         ("kvm", "host.syncLevel", node.host_slots, 10),
+        ("kvm", "vm.migrationQuantity", node.migration_quantity, 2),
+        ("host", "host.maintenance.policy", node.maintenance_policy, "StopVmOnMigrationFailure"),
         ("identity", "session.timeout", round(node.session_life), 7200),
         ("identity", "session.maxConcurrent", node.max_sessions, 500),
         ("identity", "enable.unique.session", str(node.unique_session).lower(), "false"),

@@ -56,6 +56,7 @@ class Wire:
             "description": DESCRIPTIONS.get(failure.code, "An operation failed"),
             "details": details[:_LONGEST_TEXT],
             "cause": None if failure.cause is None else self.error(failure.cause),
+            "causes": [self.error(cause) for cause in failure.causes] or None,
         }
         return self.shuffled(error)
 

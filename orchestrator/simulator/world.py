@@ -13,7 +13,7 @@ from orchestrator.simulator.fleet import SimulatedHost, SimulatedVm
 from orchestrator.simulator.inventory import Inventories
 from orchestrator.simulator.jobs import Jobs
 from orchestrator.simulator.lanes import Lane
-from orchestrator.simulator.record import Move, Record, Transition
+from orchestrator.simulator.record import HostTransition, Move, Record, Transition
 from orchestrator.simulator.scenario import Scenario
 from orchestrator.simulator.sessions import Sessions
 from orchestrator.simulator.wire import Wire
@@ -45,9 +45,9 @@ class World:
         self._tasks: set[asyncio.Task[None]] = set()
         self._agents: set[asyncio.Task[None]] = set()
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work of the node's own: it dies with the node."""
-        _keep(work, self._tasks)
+        return _keep(work, self._tasks)
 
     def spawn_agent(self, work: Coroutine[Any, Any, None]) -> None:
         """Work on a host, or somebody else's: a restart of the node doesn't touch it."""
@@ -62,7 +62,7 @@ class World:
         for vm in self.fleet.vms.values():
             vm.lane = Lane(1)
         for host in self.fleet.hosts.values():
-            host.lane = Lane(self.node.host_slots)
+            host.lane, host.jobs = Lane(self.node.host_slots), Lane(1)
 
     def set_state(
         self,
@@ -102,6 +102,17 @@ class World:
         if after == "Stopped" and before != "Stopped":
             self.when_stopped(vm)
 
+    def set_host_state(self, host: SimulatedHost, after: str, by: str, *, job: str | None = None) -> None:
+        """Write a host's state and move its `lastOpDate`; the same state is no change."""
+        before = host.state
+        if before == after:
+            return
+        host.state = after
+        host.changed = self.clock.now()
+        host.changes += 1
+        moment = self.clock.monotonic()
+        self.record.host_transitions.append(HostTransition(host.uuid, moment, host.changed, before, after, by, job))
+
     def real_state(self, vm: SimulatedVm) -> str:
         """What the agent would tell: Unknown if it can't be asked."""
         host = vm.truly_on
@@ -132,7 +143,8 @@ class World:
         return vm
 
 
-def _keep(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> None:
+def _keep(work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     among.add(task)
     task.add_done_callback(among.discard)
+    return task
