@@ -34,7 +34,8 @@ TIMED = frozenset(TimedKind.__args__)  # type: ignore[attr-defined]
 DELAYS = frozenset({"slow", "overloaded"})
 ANSWERED_INSTEAD = frozenset({"html", "empty", "text", "too_many_requests", "error_500", "verdict", "garbage"})
 
-RequestKind = Literal["stop", "start", "put", "poll", "query", "login", "any"]
+RequestKind = Literal["stop", "start", "migrate", "host", "candidates", "put", "poll", "query", "login", "any"]
+"""migrate: a MigrateVm. host: a change of a host's state, or its reconnect. candidates: where a VM may migrate to."""
 VmAct = Literal["stop", "start", "destroy", "migrate", "crash", "pause"]
 
 
@@ -53,7 +54,8 @@ class Fault(BaseModel):
     vms: tuple[str, ...] = ()
     """Globs over VM names and UUIDs; empty is every VM. For a poll it is the job's VM."""
     hosts: tuple[str, ...] = ()
-    """Globs over host names and UUIDs: whom host_disconnect and host_reconnect strike."""
+    """Globs over host names and UUIDs: whom host_disconnect and host_reconnect strike. For a request it is the host that it
+    is about, or the one that its VM is on; for a poll that of the job."""
     paths: tuple[str, ...] = ()
     """Globs over the path after the context path; empty is every path."""
     skip: Annotated[int, Field(ge=0)] = 0
@@ -76,6 +78,9 @@ class Fault(BaseModel):
     """Whether the request is carried out before the wrong answer is given instead of the right one."""
     act: VmAct = "stop"
     """What somebody else does to the VM (vm_action)."""
+    host: str | None = None
+    """Glob over host names and UUIDs: the first host that it takes is where vm_action starts the VM or migrates it to, in
+    whatever state that host is. None: where it was, or the node's choice. If it takes none, nothing happens."""
 
     @model_validator(mode="after")
     def _timed_needs_at(self) -> Self:
@@ -83,6 +88,8 @@ class Fault(BaseModel):
             raise ValueError(f"a {self.kind} fault needs `at`, in simulated seconds after the node came up")
         if self.at is not None and self.kind not in TIMED:
             raise ValueError(f"a {self.kind} fault strikes requests: write `since` and `until` instead of `at`")
+        if self.host is not None and (self.kind != "vm_action" or self.act not in {"start", "migrate"}):
+            raise ValueError("`host` is where a vm_action with `act` start or migrate leads: leave it out, or write `hosts`")
         return self
 
     @property
@@ -149,9 +156,19 @@ class Faults:
         return sum(armed.struck for armed in self._armed if armed.fault is fault)
 
     def strike(
-        self, among: frozenset[str], kinds: frozenset[str], path: str, names: tuple[str | None, ...], age: float
+        self,
+        among: frozenset[str],
+        kinds: frozenset[str],
+        path: str,
+        names: tuple[str | None, ...],
+        age: float,
+        *,
+        hosts: tuple[str | None, ...] = (),
     ) -> list[Fault]:
-        """The faults of the kinds `among` that strike a request which is of all `kinds`, `age` simulated seconds in."""
+        """The faults of the kinds `among` that strike a request which is of all `kinds`, `age` simulated seconds in.
+
+        `names` are its VM's, `hosts` its host's.
+        """
         found = []
         for armed in self._armed:
             fault = armed.fault
@@ -159,7 +176,7 @@ class Faults:
                 continue
             if age < fault.since or (fault.until is not None and age >= fault.until):
                 continue
-            if not matches(fault.paths, path) or not matches(fault.vms, *names):
+            if not matches(fault.paths, path) or not matches(fault.vms, *names) or not matches(fault.hosts, *hosts):
                 continue
             armed.seen += 1
             if armed.seen <= fault.skip or (armed.seen - fault.skip - 1) % fault.every:

@@ -90,10 +90,10 @@ class Front:
         self, request: web.Request, call: Call, route: Route | None, refused: Answer | None, note: Request
     ) -> Answer | None:
         world = self.world
-        vm = world.fleet.vms.get(note.vm_uuid or "")
-        names = (None if vm is None else vm.name, note.vm_uuid)
-        kinds = request_kinds(call, route)
-        faults = world.faults.strike(WIRE, kinds, call.path, names, world.clock.age()) if len(world.faults) else []
+        faults: list[Fault] = []
+        if len(world.faults):
+            names, hosts = world.names(note.vm_uuid, note.host_uuid)
+            faults = world.faults.strike(WIRE, request_kinds(call, route), call.path, names, world.clock.age(), hosts=hosts)
         note.fault = ",".join(fault.kind for fault in faults) or None
         for fault in faults:
             if fault.kind == "slow":

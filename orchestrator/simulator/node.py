@@ -181,7 +181,7 @@ class SimulatedNode:
             case _:
                 for vm in list(self.vms.values()):
                     if matches(fault.vms, vm.name, vm.uuid):
-                        self.act(vm.uuid, fault.act)
+                        others.act_by(self._world, fault, vm)
 
     def _hold_port(self) -> None:
         """Keep the port while nobody listens: a connection must be refused then, and not reach somebody else."""

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 from orchestrator.simulator.failures import FailedError
+from orchestrator.simulator.faults import Fault, matches
 from orchestrator.simulator.fleet import SimulatedVm
 from orchestrator.simulator.moves import migration_targets, start_vm
 from orchestrator.simulator.world import World
@@ -64,3 +65,14 @@ def act(world: World, uuid: str, what: Act, *, host_uuid: str | None = None) -> 
         case "resume":
             vm.paused = False
             world.set_state(vm, "Running", "other")
+
+
+def act_by(world: World, fault: Fault, vm: SimulatedVm) -> None:
+    """What a vm_action says; nothing if it names a host that isn't there."""
+    if fault.host is None:
+        act(world, vm.uuid, fault.act)
+        return
+    for host in world.fleet.hosts.values():
+        if matches((fault.host,), host.name, host.uuid):
+            act(world, vm.uuid, fault.act, host_uuid=host.uuid)
+            return

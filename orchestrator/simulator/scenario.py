@@ -1,5 +1,6 @@
 """What a scenario says: node, accounts, clusters, groups of VMs, faults. Unknown keys are refused."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -7,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from orchestrator.simulator.faults import Fault
+from orchestrator.simulator.faults import Fault, matches
 from orchestrator.simulator.guests import Guest
 from orchestrator.simulator.spread import Seconds, Spread, between
 
@@ -227,6 +228,15 @@ class Scenario(_Model):
                 for name in named:
                     if name not in known:
                         raise ValueError(f"vms.{number}.{key} names {name!r}; known are {', '.join(sorted(known))}")
+        for number, fault in enumerate(self.faults):
+            # A UUID can't be checked here: it is drawn when the fleet is built.
+            if (
+                fault.host is None
+                or re.fullmatch(r"[0-9a-f]{32}", fault.host)
+                or any(matches((fault.host,), h) for h in hosts)
+            ):
+                continue
+            raise ValueError(f"faults.{number}.host names {fault.host!r}; known are {', '.join(sorted(hosts))}")
         return self
 
     @classmethod

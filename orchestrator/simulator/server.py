@@ -11,7 +11,7 @@ from orchestrator.simulator.failures import FailedError, RefusedError, chain
 from orchestrator.simulator.faults import JOB
 from orchestrator.simulator.inventory import schema_of
 from orchestrator.simulator.jobs import DroppedError, Job
-from orchestrator.simulator.others import act
+from orchestrator.simulator.others import act_by
 from orchestrator.simulator.query import Engine, read_query
 from orchestrator.simulator.record import Migration, StopJob
 from orchestrator.simulator.routes import HOST_JOBS, Route, find_path, pick_action, routes_at
@@ -130,9 +130,10 @@ class Server:
         """What befalls the job: returns the simulated seconds that it takes longer."""
         world = self.world
         vm = world.fleet.vms.get(job.target_uuid)
-        names = (None if vm is None else vm.name, job.target_uuid)
+        of_host = job.action in HOST_JOBS
+        names, hosts = world.names(None if of_host else job.target_uuid, job.target_uuid if of_host else None)
         extra = 0.0
-        for fault in world.faults.strike(JOB, request_kinds(call, route), call.path, names, world.clock.age()):
+        for fault in world.faults.strike(JOB, request_kinds(call, route), call.path, names, world.clock.age(), hosts=hosts):
             match fault.kind:
                 case "never_ends":
                     job.muted = True
@@ -141,7 +142,7 @@ class Server:
                 case "slow_start":
                     extra += fault.seconds
                 case "vm_action" if vm is not None:
-                    act(world, vm.uuid, fault.act)
+                    act_by(world, fault, vm)
         return extra
 
     def _note(self, call: Call, job: Job) -> StopJob | Migration | None:
@@ -218,6 +219,12 @@ def request_kinds(call: Call, route: Route | None) -> frozenset[str]:
                 kinds.add("stop")
             case "startVmInstance":
                 kinds.add("start")
+            case "migrateVm":
+                kinds.add("migrate")
+            case "changeHostState" | "reconnectHost":
+                kinds.add("host")
+            case "migrationTargets":
+                kinds.add("candidates")
             case "logInByAccount" | "logInByUser" | "logIn":
                 kinds.add("login")
         if route.kind in {"query", "one"}:

@@ -135,6 +135,12 @@ class World:
         if host is not None and host.status == "Connected":
             self.set_state(vm, self.real_state(vm), "agent", job=job, kind=kind, forced=forced, host=vm.found_on)
 
+    def names(self, vm_uuid: str | None, host_uuid: str | None) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
+        """Names and UUIDs that a fault's globs may know a VM and a host by; without a host it is the VM's."""
+        vm = self.fleet.vms.get(vm_uuid or "")
+        host = self.fleet.hosts.get(host_uuid or "") or (vm.host if vm is not None else None)
+        return (vm.name if vm else None, vm_uuid), (host.name if host else None, host.uuid if host else host_uuid)
+
     def vm(self, uuid: str) -> SimulatedVm:
         """The VM; SYS.1003 if there is no such row."""
         vm = self.fleet.vms.get(uuid)

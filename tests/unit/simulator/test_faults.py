@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from orchestrator.simulator import Fault, Faults
-from tests.unit.simulator.rest import Rest, running, until
+from tests.unit.simulator.rest import Rest, job_of, running, until
 
 FLEET = {"vms": [{"name": "v{n}", "count": 3, "guest": {"shutdown": 1}}]}
 LOST = (aiohttp.ClientError, ConnectionError)
@@ -122,10 +122,9 @@ async def test_timed_faults_happen() -> None:
     """`at` is node time since it came up, for faults of the scenario and for those added later."""
     faults = [{"kind": "expire_sessions", "at": 4}, {"kind": "vm_action", "act": "migrate", "at": 2, "vms": ["v1"]}]
     async with running({**FLEET, "faults": faults}) as (node, _):
-        before = node.vm("v1").host_uuid
         live = list(node._world.sessions.live)
         await until(lambda: not any(node._world.sessions.valid(uuid) for uuid in live))
-        assert node.vm("v1").host_uuid != before
+        assert [(move.vm_uuid, move.by) for move in node.record.moves] == [(node.vm("v1").uuid, "other")]
         node.faults.add(Fault(kind="vm_action", act="crash", at=0, vms=("v2",)))
         await until(lambda: node.vm("v2").state == "Crashed")
 
@@ -165,3 +164,115 @@ def test_probability_is_by_the_seed() -> None:
     ages = [0.0] * 40
     assert struck(fault, ages) == struck(fault, ages)
     assert 5 < sum(struck(fault, ages)) < 35
+
+
+RACK = {
+    "clusters": [{"name": "c", "hosts": ["h1", "h2"]}],
+    "vms": [{"name": "v{n}", "count": 2, "hosts": ["h1"]}, {"name": "off", "hosts": ["h1"], "state": "Stopped"}],
+}
+
+
+async def change(rest: Rest, host: str, event: str = "disable", job: str | None = None) -> Any:
+    """A change of a host's state."""
+    path = f"/v1/hosts/{rest.node.host(host).uuid}/actions"
+    headers = {} if job is None else {"X-Job-UUID": job}
+    return await rest.call("PUT", path, {"changeHostState": {"stateEvent": event}}, headers=headers)
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+async def test_lost_answers_of_migrations_and_hosts(kind: str) -> None:
+    """`on` migrate and host strike those PUTs and no others, of the host that `hosts` names."""
+    async with running(RACK) as (node, rest):
+        for on in ("migrate", "host"):
+            node.faults.add(Fault.model_validate({"kind": kind, "on": on, "hosts": ["h1"]}))
+        vm = node.vm("v1")
+        assert (await change(rest, "h2", "enable")).status == 202
+        assert (await rest.act(node.vm("v2").uuid, "stopVmInstance")).status == 202
+        with pytest.raises(LOST):
+            await rest.act(vm.uuid, "migrateVm", {"X-Job-UUID": "a" * 32})
+        with pytest.raises(LOST):
+            await change(rest, "h1", job="b" * 32)
+        for job in ("a" * 32, "b" * 32):
+            assert ((await rest.poll(job)).status == 404) is (kind == "drop_before")
+        assert node.record.migrate_puts(vm.uuid) == node.record.host_puts(node.host("h1").uuid) == 1
+        assert len(node.record.migrations) == (kind == "drop_after")
+
+
+async def test_candidates_are_a_kind_of_request() -> None:
+    """`on: candidates` strikes the question for a VM's targets only, by VM or by its host."""
+    async with running(RACK) as (node, rest):
+        one = node.faults.add(Fault(kind="verdict", on="candidates", vms=("v1",)))
+        paths = {name: f"/v1/vm-instances/{node.vm(name).uuid}/migration-target-hosts" for name in ("v1", "v2")}
+        assert [(await rest.call("GET", path)).status for path in paths.values()] == [503, 200]
+        assert (await rest.call("GET", f"/v1/vm-instances/{node.vm('v1').uuid}")).status == 200
+        node.faults.remove(one)
+        node.faults.add(Fault(kind="verdict", on="candidates", hosts=("h1",)))
+        assert {(await rest.call("GET", path)).status for path in paths.values()} == {503}
+
+
+async def test_jobs_of_migrations_and_hosts_never_end() -> None:
+    """The work is done, and the job polls as 202 or 404 all the same."""
+    async with running(RACK) as (node, rest):
+        node.faults.add(Fault(kind="never_ends", on="migrate", vms=("v1",)))
+        node.faults.add(Fault(kind="never_ends", on="host", hosts=("h1",)))
+        node.faults.add(Fault(kind="result_gone", on="host", hosts=("h2",), seconds=0))
+        vm, host = node.vm("v1"), node.host("h1")
+        moved = job_of(await rest.act(vm.uuid, "migrateVm"))
+        await until(lambda: vm.host is node.host("h2"))
+        changed = job_of(await change(rest, "h1"))
+        await until(lambda: host.state == "Disabled")
+        gone = job_of(await change(rest, "h2"))
+        assert [(await rest.poll(job)).status for job in (moved, changed, gone)] == [202, 202, 404]
+        assert node.record.migrations[0].ended is not None
+
+
+async def test_slow_migrations_and_hosts() -> None:
+    """slow_start with `on` makes a migration and a host's job take longer."""
+    async with running(RACK) as (node, rest):
+        node.faults.add(Fault(kind="slow_start", on="migrate", seconds=60))
+        node.faults.add(Fault(kind="slow_start", on="host", seconds=60))
+        assert (await rest.end_of(job_of(await rest.act(node.vm("v1").uuid, "migrateVm")))).status == 200
+        (note,) = node.record.migrations
+        assert note.ended is not None
+        assert note.ended - note.accepted >= 60 / 200
+        sent = node.record.requests[-1].at
+        assert (await rest.end_of(job_of(await change(rest, "h1")))).status == 200
+        assert node.record.host_transitions[-1].at - sent >= 60 / 200
+
+
+async def test_polls_are_selected_by_host() -> None:
+    """`hosts` takes polls of a host's jobs as well."""
+    async with running(RACK) as (node, rest):
+        fault = node.faults.add(Fault(kind="error_500", on="poll", hosts=("h1",)))
+        mine, other = job_of(await change(rest, "h1")), job_of(await change(rest, "h2"))
+        assert (await rest.poll(mine)).status == 500
+        assert (await rest.end_of(other)).status == 200
+        assert node.faults.struck(fault) == 1
+
+
+@pytest.mark.parametrize("act", ["start", "migrate"])
+async def test_somebody_goes_to_a_host(act: str) -> None:
+    """`host` is where somebody starts a VM or migrates it to, though the host is Disabled."""
+    name = "off" if act == "start" else "v1"
+    async with running(RACK) as (node, rest):
+        host = node.host("h2")
+        assert (await rest.end_of(job_of(await change(rest, "h2")))).status == 200
+        node.faults.add(Fault.model_validate({"kind": "vm_action", "act": act, "vms": [name], "host": "h[2-9]", "at": 0}))
+        await until(lambda: node.vm(name).host is host)
+        assert node.vm(name).state == "Running"
+        node.faults.add(Fault.model_validate({"kind": "vm_action", "act": act, "vms": ["v2"], "host": host.uuid, "at": 0}))
+        await until(lambda: node.vm("v2").host is host)
+        node.faults.add(Fault.model_validate({"kind": "vm_action", "act": "migrate", "host": "nowhere", "on": "migrate"}))
+        assert (await rest.act(node.vm("v2").uuid, "migrateVm")).status == 202
+        assert all(move.by != "other" for move in node.record.moves[2 if act == "migrate" else 1 :])
+
+
+async def test_somebody_starts_one_while_its_host_is_emptied() -> None:
+    """At a simulated second a VM is started on the host that is being emptied, and migrates like the others."""
+    start = {"kind": "vm_action", "act": "start", "vms": ["off"], "host": "h1", "at": 60}
+    async with running({**RACK, "node": {"migrate": 200}, "faults": [start]}) as (node, rest):
+        assert (await rest.end_of(job_of(await change(rest, "h1", "maintain")))).status == 200
+        begins = {step.vm_uuid: step for step in reversed(node.record.transitions)}
+        first = begins[node.vm("off").uuid]
+        assert (first.before, first.after, first.by) == ("Stopped", "Running", "other")
+        assert {vm.host for vm in node.vms.values()} == {node.host("h2")}

@@ -48,6 +48,8 @@ def test_json_is_taken_by_extension(tmp_path: Path) -> None:
         ("node: {zone: Mars/Base}", "node.zone: 'Mars/Base' is no time zone"),
         ("faults: [{kind: restart}]", "faults.0: a restart fault needs `at`"),
         ("faults: [{kind: slow, at: 3}]", "`since` and `until`"),
+        ("faults: [{kind: slow, host: h1}]", "`host` is where a vm_action"),
+        ("faults: [{kind: vm_action, act: start, host: h9}]", "host names 'h9'; known are cluster-1-host-01"),
         ("vms: [", "line 1"),
         ("[]", "a scenario is a mapping"),
     ],
