@@ -42,7 +42,7 @@ from orchestrator.engine.aside import Aside
 from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import keep_plan, opening, run_record
 from orchestrator.engine.run import Run
-from orchestrator.journal.interface import Journal, JournalEvent
+from orchestrator.journal.interface import HostKept, Journal, JournalEvent
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import Owner, this_process
 from orchestrator.journal.sqlite import SqliteJournal
@@ -51,7 +51,6 @@ from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import AttemptRecord, HostRecord, RunRecord, RunReport, VmRecord, WaveRecord
 from orchestrator.model.target import (
     Accepted,
-    HostRow,
     JobAnswer,
     JobRunning,
     JobSucceeded,
@@ -178,7 +177,7 @@ class NoJournal(MemoryJournal):
         vms: Iterable[VmRecord],
         plan_file: Mapping[str, Any],
         owner: Owner,
-        hosts: Sequence[HostRow] = (),
+        hosts: Sequence[HostKept] = (),
     ) -> None:
         """Nothing, as all that follows."""
 

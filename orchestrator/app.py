@@ -20,10 +20,12 @@ from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.engine.again import (
     check_files_kept,
     end_kept,
+    hosts_left_over,
     is_unfinished,
     kept_plan,
     left_over,
     narrowed,
+    narrowed_to_hosts,
     take_up,
     window_kept,
     with_window_end,
@@ -45,7 +47,7 @@ from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Listener
-from orchestrator.model.outcome import STOPPED, Outcome
+from orchestrator.model.outcome import STOPPED, HostOutcome, Outcome
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.states import Verb
 from orchestrator.plan.load import PlanFile
@@ -322,8 +324,8 @@ async def restore(
         took = _took(journal)
         await check_permission(cloud, plan_file.plan, Verb.START)
         undo = await plan_undo(members, journal, cloud, include_late=include_late, took=took)
-        if not undo.rows:
-            if undo.records and all(vm.outcome is Outcome.NOT_FOUND for vm in undo.records):
+        if undo.nothing:
+            if undo.records and not undo.closed and all(vm.outcome is Outcome.NOT_FOUND for vm in undo.records):
                 raise RefusedError(
                     f"none of the {len(undo.records)} VMs that were stopped is known to the node: they are gone, or this "
                     "account does not see them; see that it is the account that stopped them"
@@ -398,12 +400,14 @@ async def retry(
         raise RefusedError(
             f"run {run_record.id} has not ended: carry it on with 'orchestrator resume {run_record.id}' first"
         )
-    vms = left_over(run_record, journal)
-    if not vms:
-        return None
+    vms, hosts = left_over(run_record, journal), hosts_left_over(run_record, journal)
     kept = journal.plan_file(run_record.id)
     check_files_kept(kept, run_record)
-    plan_file = with_window_end(narrowed(kept_plan(kept), run_record, vms), window_end or end_kept(run_record))
+    whole = kept_plan(kept)
+    if not (vms if whole.plan.evacuate is None else hosts):
+        return None
+    narrow = narrowed(whole, run_record, vms) if whole.plan.evacuate is None else narrowed_to_hosts(whole, hosts)
+    plan_file = with_window_end(narrow, window_end or end_kept(run_record))
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 
 
@@ -430,8 +434,11 @@ def can_retry(journal: Journal, run: RunRecord) -> bool:
 
 
 def can_restore(journal: Journal, run: RunRecord) -> bool:
-    """Has it ended, and has it stopped any VM?"""
-    return can_retry(journal, run) and any(vm.outcome in STOPPED for vm in journal.vms(run.id))
+    """Has it ended, and has it stopped any VM, or closed a host?"""
+    if not can_retry(journal, run):
+        return False
+    closed = (action.outcome is HostOutcome.DONE for host in journal.hosts(run.id) for action in host.actions)
+    return any(closed) or any(vm.outcome in STOPPED for vm in journal.vms(run.id))
 
 
 def first_of(journal: Journal, run: RunRecord) -> RunRecord:

@@ -36,7 +36,8 @@ def restore(
 ) -> int:
     """Start again exactly what RUN and its retries stopped, on the hosts they came from where the node takes that.
 
-    Waves and order are reversed, limits stay. VMs that somebody has touched since are left, and named.
+    Hosts that it disabled or put into maintenance are opened first. Waves and order are reversed, limits stay. VMs that
+    somebody has touched since are left, and named.
 
     Example: orchestrator restore last --yes
     """
@@ -55,13 +56,13 @@ def restore(
 
         return job
 
-    return conductor.conduct(prepare, nothing="nothing to restore: no VM is still as the run stopped it")
+    return conductor.conduct(prepare, nothing="nothing to restore: no VM or host is still as the run left it")
 
 
 def _find(conductor: Conductor, name: str) -> RunRecord:
     """The run that is meant. `last` is the newest that stopped something; of a retry, the run that it takes up."""
     with reading(conductor.journal, name) as journal:
-        record = app.find_run(journal, name, able=app.can_restore, to="that has ended and stopped a VM")
+        record = app.find_run(journal, name, able=app.can_restore, to="that has ended and stopped a VM or closed a host")
         first = app.first_of(journal, record) if Verb(record.action) is Verb.STOP else record
     if name == "last":
         record = first
@@ -79,6 +80,11 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
         to_start = len(undo.rows)
         click.echo(f"plan {one_line(record.plan)} at {record.endpoint}, stopped by run {record.id}")
         click.echo(f"  {to_start:>6} to start")
+        opening = undo.to_open()
+        if opening:
+            names = [one_line(host.row.name or host.row.uuid, 60) for host in opening]
+            more = f" and {len(names) - _MOST_HOSTS} more" if len(names) > _MOST_HOSTS else ""
+            click.echo(f"  {len(opening):>6} hosts to open first: {', '.join(names[:_MOST_HOSTS])}{more}")
         for word, count in Counter(vm.outcome for vm in undo.records if vm.outcome is not None).items():
             click.echo(f"  {count:>6} {word.replace('_', ' ')}")
         waves = Counter(vm.wave for vm in undo.records if vm.outcome is None)
@@ -96,7 +102,8 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
             click.echo(f"  and {len(lines) - _MOST_NAMED} more, which the report will name")
         version = one_line(undo.facts.version or "of an unknown version")
         click.echo(f"node {record.endpoint}, ZStack {version}, as {who}")
-        return await ask_yes(f"Start {to_start} VMs at {record.endpoint}?", record.plan if to_start > MANY else None)
+        hosts = f"Open {len(opening)} hosts and start" if opening else "Start"
+        return await ask_yes(f"{hosts} {to_start} VMs at {record.endpoint}?", record.plan if to_start > MANY else None)
 
     return confirm
 

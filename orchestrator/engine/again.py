@@ -1,6 +1,6 @@
 """Runs that follow from another: one that is carried on, and one over what another left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,12 +18,12 @@ from orchestrator.engine.window import ending_at
 from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import HostKept, Journal
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import HOST_GOOD, Outcome
 from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
-from orchestrator.plan.model import Evacuate, Plan, WaveLimits
+from orchestrator.plan.model import Evacuate, HostSelection, Plan, Targets, WaveLimits
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
 """What a retry takes up, and nothing else."""
@@ -46,12 +46,17 @@ def kept_plan(kept: Mapping[str, Any]) -> PlanFile:
     def with_files(selected: Selected | None, key: str) -> Selected | None:
         if selected is None:
             return None
-        sources = tuple((str(name), tuple(uuids)) for name, uuids in files.get(key, ()))
+        if key not in files:
+            return selected
+        sources = tuple((str(name), tuple(uuids)) for name, uuids in files[key])
         uuids = tuple(dict.fromkeys(uuid for _, listed in sources for uuid in listed))
         return replace(selected, sources=sources, uuids=uuids)
 
     return replace(
-        plan_file, exclude=with_files(plan_file.exclude, "exclude"), protect=with_files(plan_file.protect, "protect")
+        plan_file,
+        exclude=with_files(plan_file.exclude, "exclude"),
+        protect=with_files(plan_file.protect, "protect"),
+        waves=tuple(with_files(selected, f"wave {at}") for at, selected in enumerate(plan_file.waves)),
     )
 
 
@@ -168,6 +173,24 @@ def with_window_end(plan_file: PlanFile, window_end: datetime | None) -> PlanFil
 def left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
     """The VMs that a retry of this run takes up, in the plan's order, with the wave of each."""
     return {vm.uuid: vm.wave for vm in journal.vms(run.id) if vm.outcome in RETRIED}
+
+
+def hosts_left_over(run: RunRecord, journal: Journal) -> tuple[str, ...]:
+    """The hosts that were to be emptied and did not come to where they should be, or hold a VM that a retry takes up."""
+    holding = {vm.host_uuid for vm in journal.vms(run.id) if vm.outcome in RETRIED}
+    return tuple(
+        host.row.uuid
+        for host in journal.hosts(run.id)
+        if host.row.uuid in holding or not host.actions or any(act.outcome not in HOST_GOOD for act in host.actions)
+    )
+
+
+def narrowed_to_hosts(plan_file: PlanFile, hosts: Sequence[str]) -> PlanFile:
+    """The plan over these hosts alone and whatever is on them now; as `narrowed` for all else."""
+    plan = without_ramps(plan_file.plan)
+    targets = Targets(hosts=HostSelection(uuids=tuple(hosts)))
+    guard = plan.guard.model_copy(update={"expect_targets": None})
+    return replace(plan_file, plan=plan.model_copy(update={"targets": targets, "guard": guard}))
 
 
 def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:

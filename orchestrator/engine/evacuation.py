@@ -8,28 +8,25 @@ read once more: what failed may have stopped late.
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import anyio
 
-from orchestrator.actions.rules import host_rules
-from orchestrator.actions.saved import Saved
 from orchestrator.clouds.interface import QueryRefusedError
-from orchestrator.engine.host_drive import HostDrive, HostMeans, outcome_data
+from orchestrator.engine.changed_hosts import ChangedHosts, Host
+from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.outage import NodeGoneError
 from orchestrator.engine.read import UnreadableError
 from orchestrator.engine.records import HostBefore
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import HOST_GOOD, HostOutcome
-from orchestrator.model.report import HostAction, HostActionRecord
+from orchestrator.model.report import HostActionRecord
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import Verb
-from orchestrator.model.target import HostRow, Seen
-from orchestrator.plan.model import Evacuate, Plan
+from orchestrator.model.target import Seen
+from orchestrator.plan.model import Plan
 
-_AT_ONCE = 10
-"""Hosts whose state is changed side by side."""
 _MOST_NAMED = 10
 _FRESH_SECONDS = 5.0
 """A host that was seen to be empty longer ago is looked at again before it goes into maintenance."""
@@ -37,25 +34,7 @@ _CLOSED = frozenset({"Disabled", "Maintenance"})
 """States of a host on which the node places nothing."""
 
 
-@dataclass(slots=True)
-class _Host:
-    row: HostRow
-    actions: list[HostActionRecord]
-    saved: Saved | None
-    shut: bool = False
-    """It could not be disabled: nothing is done to what is on it."""
-    looked: bool = False
-    """Nothing new was found on it since its last VM had an outcome."""
-    left: list[Seen] = field(default_factory=list)
-    """What was on it when it was looked at last."""
-    read_at: float = 0.0
-    """When that was."""
-
-    def record_of(self, action: HostAction) -> HostActionRecord | None:
-        return next((record for record in self.actions if record.action == action), None)
-
-
-class Evacuation:
+class Evacuation(ChangedHosts):
     """The hosts of one run. A listener of its events: it counts the VMs on each host that have no outcome yet.
 
     `join` makes targets of VMs that have turned up, and says which of them have their turn; `shut` ends what waits on a
@@ -72,36 +51,17 @@ class Evacuation:
         lose: Callable[[JournalWriteError], None],
         known: Callable[[str], bool],
     ) -> None:
-        self._plan = plan
-        self._evacuate = plan.evacuate or Evacuate()
-        self._hosts = {one.row.uuid: _Host(one.row, list(one.actions), one.saved) for one in hosts}
+        super().__init__(plan, hosts, lose)
         self._join = join
         self._shut = shut
-        self._lose = lose
         self._known = known
         self._open: dict[str, str] = {}
         self._on = Counter[str]()
         self._news = anyio.Event()
-        self._limit = anyio.CapacityLimiter(_AT_ONCE)
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """UUIDs of those that are emptied."""
-        return tuple(self._hosts)
-
-    @property
-    def succeeded(self) -> bool:
-        """Has each host come to where it should be?"""
-        return all(record.outcome in HOST_GOOD for host in self._hosts.values() for record in host.actions)
-
-    @property
-    def unreached(self) -> bool:
-        """Is there a host whose turn never came?"""
-        return any(record.outcome is HostOutcome.NOT_REACHED for host in self._hosts.values() for record in host.actions)
 
     def waits(self, uuid: str, host: str | None) -> None:
         """A VM on this host has no outcome yet."""
-        if host in self._hosts and uuid not in self._open:
+        if host is not None and host in self._hosts and uuid not in self._open:
             self._open[uuid] = host
             self._on[host] += 1
             self._hosts[host].looked = False
@@ -134,14 +94,14 @@ class Evacuation:
         with contextlib.suppress(NodeGoneError):
             await self._look(means, [host for host in self._hosts.values() if not host.shut])
 
-    async def _disable_one(self, means: HostMeans, host: _Host) -> None:
+    async def _disable_one(self, means: HostMeans, host: Host) -> None:
         record = host.record_of("disable")
         if record is None or record.outcome is None:
             async with self._limit:
                 record = await self._already_in_maintenance(means, host) or await self._change(means, host, Verb.DISABLE)
         host.shut = record is None or record.outcome not in HOST_GOOD
 
-    async def _already_in_maintenance(self, means: HostMeans, host: _Host) -> HostActionRecord | None:
+    async def _already_in_maintenance(self, means: HostMeans, host: Host) -> HostActionRecord | None:
         """The node places nothing on a host in maintenance either; to disable it would be to take it out of that."""
         if host.actions:
             return None  # begun by an earlier process
@@ -186,7 +146,7 @@ class Evacuation:
                 else:
                     await self._news.wait()
 
-    async def _look(self, means: HostMeans, hosts: Collection[_Host]) -> None:
+    async def _look(self, means: HostMeans, hosts: Collection[Host]) -> None:
         """What is on these hosts now: those that nobody knew become targets. Raises NodeGoneError."""
         uuids = [host.row.uuid for host in hosts]
         try:
@@ -201,7 +161,7 @@ class Evacuation:
         if fresh:
             await self._join(fresh)  # which marks their hosts as not looked at
 
-    async def _maintain(self, means: HostMeans, host: _Host) -> None:
+    async def _maintain(self, means: HostMeans, host: Host) -> None:
         """It has just been seen to be empty; where it had to wait for others since, it is looked at once more."""
         await self._note_empty(means, host, HostOutcome.DONE, "nothing is left on it")
         if self._evacuate.hosts != "maintain" or host.record_of("maintain") is not None:
@@ -215,7 +175,7 @@ class Evacuation:
                     return
             await self._change(means, host, Verb.MAINTAIN, begun=True)
 
-    async def _carry_on(self, means: HostMeans, host: _Host) -> None:
+    async def _carry_on(self, means: HostMeans, host: Host) -> None:
         """A maintenance that an earlier process had begun with: followed to its end, and sent anew only to an empty host."""
         try:
             found = await means.every.outage.call(lambda: means.every.cloud.running_on([host.row.uuid]))
@@ -241,7 +201,7 @@ class Evacuation:
                 tasks.start_soon(self._conclude_one, means, host)
         await self._verify(means)
 
-    async def _reread(self, means: HostMeans, hosts: Sequence[_Host]) -> None:
+    async def _reread(self, means: HostMeans, hosts: Sequence[Host]) -> None:
         uuids = [host.row.uuid for host in hosts]
         if not uuids:
             return
@@ -254,7 +214,7 @@ class Evacuation:
         for host in hosts:
             host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
 
-    async def _conclude_one(self, means: HostMeans, host: _Host) -> None:
+    async def _conclude_one(self, means: HostMeans, host: Host) -> None:
         halt = means.every.halt
         if halt.reason is not None:
             words = f"nothing more was sent ({halt.reason}); it was not looked at again"
@@ -270,7 +230,7 @@ class Evacuation:
         else:
             await self._maintain(means, host)
 
-    async def _note_empty(self, means: HostMeans, host: _Host, outcome: HostOutcome, words: str) -> None:
+    async def _note_empty(self, means: HostMeans, host: Host, outcome: HostOutcome, words: str) -> None:
         """Is nothing left on it? The last word stands; the same one is not said again."""
         before, now = host.record_of("empty"), means.every.clock.wall()
         if before is not None and (before.outcome, before.evidence) == (outcome, words):
@@ -301,35 +261,3 @@ class Evacuation:
                 words = f"{record.evidence}; at the end of the run its state reads {one_line(word, 60)}"
                 changed = replace(record, outcome=HostOutcome.CAME_BACK, evidence=words, state=word)
                 await self._write(means, host, number, changed)
-
-    # ── one change ─────────────────────────────────────────────────────────────────────────────────────────────────
-    async def _change(
-        self, means: HostMeans, host: _Host, verb: Verb, *, begun: bool = False, held: bool = False
-    ) -> HostActionRecord | None:
-        """Carry it out; None where the journal is lost. `held`: what is under way is only followed."""
-        rules = host_rules(self._plan.stop, self._evacuate, self._plan.limits.node_outage.total_seconds(), verb)
-        action: HostAction = "maintain" if verb is Verb.MAINTAIN else "disable"
-        before = host.record_of(action)
-        if before is None:
-            host.actions.append(HostActionRecord(action=action))
-        number = len(host.actions) - 1 if before is None else host.actions.index(before)
-        saved, host.saved = host.saved if before is not None else None, None
-        drive = HostDrive(means, host.row, number, rules, begun=begun, record=before, saved=saved, held=held)
-        try:
-            record = await drive.run()
-        except JournalWriteError as error:
-            self._lose(error)
-            return None
-        host.actions[number] = record
-        means.every.tell("host.outcome", None, outcome_data(host.row, record))
-        return record
-
-    async def _write(self, means: HostMeans, host: _Host, number: int, record: HostActionRecord) -> HostActionRecord | None:
-        host.actions[number] = record
-        try:
-            await means.every.journal.act(means.every.run_id, host.row.uuid, number, record, None)
-        except JournalWriteError as error:
-            self._lose(error)
-            return None
-        means.every.tell("host.outcome", None, outcome_data(host.row, record))
-        return record

@@ -43,7 +43,7 @@ class HostDrive(Pump):
         saved: Saved | None = None,
         held: bool = False,
     ) -> None:
-        self._action: HostAction = _action(rules)
+        self._action: HostAction = action_of(rules)
         self._record = record or HostActionRecord(action=self._action)
         super().__init__(means.every, means.watcher, host.uuid, self._record.attempts)
         self._host = means
@@ -136,7 +136,8 @@ def outcome_data(host: HostRow, record: HostActionRecord) -> dict[str, str | Non
     }
 
 
-def _action(rules: Rules) -> HostAction:
+def action_of(rules: Rules) -> HostAction:
+    """The word for what is done by these rules."""
     match rules.verb.value:
         case "disable":
             return "disable"

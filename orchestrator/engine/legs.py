@@ -30,7 +30,7 @@ class Legs:
         self._plan = plan
         self._waves = waves_of(plan)
         self._evacuate = plan.evacuate if verb is Verb.STOP else None
-        self.leaving = leaving if self._evacuate is not None else frozenset()
+        self.leaving: frozenset[str] = leaving if self._evacuate is not None else frozenset()
         self.verbs: tuple[Verb, ...] = (verb,) if self._evacuate is None else (Verb.MIGRATE, Verb.STOP)
         """All that is done first to some VM."""
         self.keys: tuple[Key, ...] = tuple((wave, verb) for wave in self._waves for verb in self.verbs)

@@ -120,7 +120,11 @@ def keep_plan(plan_file: PlanFile) -> dict[str, Any]:
         "text": plan_file.text,
         "uuid_files": {
             key: [[name, list(uuids)] for name, uuids in selected.sources]
-            for key, selected in (("exclude", plan_file.exclude), ("protect", plan_file.protect))
+            for key, selected in (
+                ("exclude", plan_file.exclude),
+                ("protect", plan_file.protect),
+                *((f"wave {at}", wave) for at, wave in enumerate(plan_file.waves)),
+            )
             if selected is not None
         },
     }

@@ -32,6 +32,7 @@ from orchestrator.engine.outage import NodeGoneError, Outage
 from orchestrator.engine.pump import Means, ahead
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.records import Opening, Settled, first_record, totals_of
+from orchestrator.engine.reopening import Reopening
 from orchestrator.engine.resolve import Resolution, resolve_found
 from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.steering import Steering
@@ -41,7 +42,7 @@ from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import JournalError, UsageError
-from orchestrator.journal.interface import Journal, JournalWriteError, LockLostError
+from orchestrator.journal.interface import HostKept, Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
@@ -91,6 +92,9 @@ class Run:
         self._verb = Verb(opening.run.action)
         self._legs = Legs(self._plan, self._verb, frozenset(host.row.uuid for host in opening.hosts))
         self._evacuation: Evacuation | None = None
+        self._reopening: Reopening | None = None
+        if self._verb is Verb.START and opening.hosts:
+            self._reopening = Reopening(self._plan, opening.hosts, self._lose)
         if self._legs.leaving:
             self._evacuation = Evacuation(
                 self._plan, opening.hosts, join=self._join, shut=self._shut_host,
@@ -267,7 +271,11 @@ class Run:
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(
-                self._record, whole, opening.plan_file, self._owner, [host.row for host in opening.hosts]
+                self._record,
+                whole,
+                opening.plan_file,
+                self._owner,
+                [HostKept(host.row, tuple(host.actions), None) for host in opening.hosts],
             )
             self._tell("run.started", None, counts)
             if self._shown_hosts:
@@ -344,6 +352,9 @@ class Run:
         if self._evacuation is not None:
             tasks.start_soon(host_watcher.work)
             await self._evacuation.disable(hosts)
+        if self._reopening is not None:
+            tasks.start_soon(host_watcher.work)
+            await self._reopening.open(hosts, scale)
         async with anyio.create_task_group() as flights:
 
             def start(place: Place) -> None:
@@ -700,7 +711,7 @@ class Run:
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._record.excluded)
         emptied = self._verb is Verb.STOP
-        changed = self._evacuation.hosts if self._evacuation is not None else ()
+        changed = () if (hosts_changed := self._evacuation or self._reopening) is None else hosts_changed.hosts
         hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
             self._warn(warning)
@@ -745,11 +756,11 @@ class Run:
             reasons = {record.reason for record in self._ledger.records.values() if record.outcome is Outcome.NOT_REACHED}
             ended_by: EndedBy = next((word for reason, word in _ENDED_BY.items() if reason in reasons), "operator")
             return "stopped_early", ended_by, 4
-        evacuation = self._evacuation
-        if evacuation is not None and evacuation.unreached:
+        changed = self._evacuation or self._reopening
+        if changed is not None and changed.unreached:
             reason = self._halt.reason or Reason.WINDOW
             return "stopped_early", _ENDED_BY.get(reason, "operator"), 4
-        good = all(outcome in GOOD for outcome in counts) and (evacuation is None or evacuation.succeeded)
+        good = all(outcome in GOOD for outcome in counts) and (changed is None or changed.succeeded)
         return "finished", None, 0 if good else 1
 
 

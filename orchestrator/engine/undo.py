@@ -10,11 +10,11 @@ from orchestrator.engine.course import Known, forecast_of
 from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.legs import WAVE, Legs
 from orchestrator.engine.prepare import Took, known_from
-from orchestrator.engine.records import Opening
+from orchestrator.engine.records import HostBefore, Opening
 from orchestrator.errors import NodeUnreachableError, RefusedError
 from orchestrator.journal.interface import Journal
-from orchestrator.model.outcome import STOPPED, Outcome, Reason
-from orchestrator.model.report import Evidence, RunRecord, VmRecord
+from orchestrator.model.outcome import STOPPED, HostOutcome, Outcome, Reason
+from orchestrator.model.report import Evidence, HostAction, HostActionRecord, RunRecord, VmRecord
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import End, Verb, end_of
 from orchestrator.model.target import HostRow, Seen, VmRow
@@ -40,6 +40,17 @@ class Undo:
     facts: NodeFacts
     known: Known
     hosts: Mapping[str, HostRow]
+    closed: Sequence[HostBefore] = ()
+    """Hosts that the runs disabled or put into maintenance, each with what is to be done to it, or what is said of it."""
+
+    @property
+    def nothing(self) -> bool:
+        """Is there nothing to be done?"""
+        return not self.rows and not self.to_open()
+
+    def to_open(self) -> list[HostBefore]:
+        """The hosts to be changed."""
+        return [host for host in self.closed if host.actions[0].outcome is None]
 
     def left(self) -> Iterator[VmRecord]:
         """Those that somebody has had since, or that are gone."""
@@ -48,6 +59,11 @@ class Undo:
     def named(self) -> list[str]:
         """A line for each VM that is left to somebody, or only listed."""
         lines = [f"left: {_label(vm)}: {vm.evidence.text if vm.evidence else ''}" for vm in self.left()]
+        lines += [
+            f"left: host {one_line(host.row.name or host.row.uuid, 100)}: {host.actions[0].evidence}"
+            for host in self.closed
+            if host.actions[0].outcome in {HostOutcome.LEFT, HostOutcome.FAILED}
+        ]
         words = "Stopped now; --include-late starts it too"
         return lines + [f"not started: {_label(vm)} was {vm.outcome} in the run, and is {words}" for vm in self.late]
 
@@ -63,7 +79,7 @@ class Undo:
     def opening(self, plan: Plan, run: RunRecord, plan_file: Mapping[str, Any]) -> Opening:
         """What the run begins with; `plan` is the reversed one, `plan_file` what the journal keeps of it."""
         ahead = self.facts.clock_ahead_seconds
-        return Opening(plan, run, self.records, self.rows, ahead, plan_file, known=self.known)
+        return Opening(plan, run, self.records, self.rows, ahead, plan_file, known=self.known, hosts=self.closed)
 
 
 def family(run: RunRecord, journal: Journal) -> list[RunRecord]:
@@ -92,6 +108,7 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         facts = await cloud.facts()
         stopped = _last_words(members, journal, cloud)
         seen = await cloud.read(list(stopped))
+        closed = await _closed_hosts(members, journal, cloud)
     except NodeAwayError as error:
         raise NodeUnreachableError(
             f"the VMs cannot be read ({error.detail}): see that the node is up, and try again"
@@ -113,7 +130,7 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         if record.outcome is None and now is not None:
             rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
     known = known_from(took, [Verb.START], list(rows))
-    return Undo(records, rows, late, facts, known, await _hosts(cloud, rows))
+    return Undo(records, rows, late, facts, known, await _hosts(cloud, rows), closed)
 
 
 async def _hosts(cloud: Cloud, rows: Mapping[str, VmRow]) -> Mapping[str, HostRow]:
@@ -122,6 +139,68 @@ async def _hosts(cloud: Cloud, rows: Mapping[str, VmRow]) -> Mapping[str, HostRo
         return await cloud.hosts(sorted({row.host_uuid for row in rows.values() if row.host_uuid is not None}))
     except (NodeAwayError, QueryRefusedError):
         return {}
+
+
+@dataclass(slots=True)
+class _Closed:
+    """A host that these runs have closed: what it was before, and what they may have left it as."""
+
+    before: str | None
+    left_as: set[str]
+
+
+async def _closed_hosts(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) -> list[HostBefore]:
+    """How the hosts stand now that these runs have changed, the last one first. Raises NodeAwayError, QueryRefusedError.
+
+    Its state alone is held against what we left it as: `lastOpDate` of a host changes with its status too, and whoever
+    works on a host switches it off.
+    """
+    closed = _closed(members, journal)
+    rows = await cloud.hosts(list(closed)) if closed else {}
+    found = []
+    for uuid, (known, one) in reversed(closed.items()):
+        row = rows.get(uuid)
+        action: HostAction = "disable" if one.before == "Disabled" else "enable"
+        outcome, words = _host_standing(row, action, one.left_as)
+        state = row.state if row is not None else None
+        record = HostActionRecord(action=action, outcome=outcome, evidence=words, state_before=state, state=state)
+        found.append(HostBefore(row or known, (record,)))
+    return found
+
+
+def _closed(members: Sequence[RunRecord], journal: Journal) -> dict[str, tuple[HostRow, _Closed]]:
+    """What the runs did to hosts, all told; what a restore has opened again is not in it."""
+    closed: dict[str, tuple[HostRow, _Closed]] = {}
+    for member in members:
+        for host in journal.hosts(member.id):
+            uuid = host.row.uuid
+            for action in host.actions:
+                sent = any(attempt.sent_at is not None for attempt in action.attempts)
+                if action.outcome is not HostOutcome.DONE and not (sent and action.outcome is not HostOutcome.ALREADY):
+                    continue
+                if Verb(member.action) is Verb.START:
+                    if action.outcome is HostOutcome.DONE:
+                        closed.pop(uuid, None)
+                    continue
+                if action.action == "empty":
+                    continue
+                goal = "Disabled" if action.action == "disable" else "Maintenance"
+                _, one = closed.setdefault(uuid, (host.row, _Closed(action.state_before, set())))
+                # What was sent and did not end well may have done it all the same.
+                one.left_as = {goal} if action.outcome is HostOutcome.DONE else {*one.left_as, goal}
+    return closed
+
+
+def _host_standing(row: HostRow | None, action: HostAction, left_as: set[str]) -> tuple[HostOutcome | None, str | None]:
+    """What is said of a host; None for both where it is to be opened."""
+    wanted = "Enabled" if action == "enable" else "Disabled"
+    if row is None:
+        return HostOutcome.FAILED, "the node does not know this host any more"
+    if row.state == wanted:
+        return HostOutcome.ALREADY, f"it is {wanted} already"
+    if row.state in left_as:
+        return None, None
+    return HostOutcome.LEFT, f"its state reads {one_line(str(row.state), 60)}: somebody has had it since"
 
 
 def _label(vm: VmRecord) -> str:

@@ -80,7 +80,7 @@ class Journal(Protocol):
         vms: Iterable[VmRecord],
         plan_file: Mapping[str, Any],
         owner: Owner,
-        hosts: Sequence[HostRow] = (),
+        hosts: Sequence[HostKept] = (),
     ) -> None:
         """A run with all its targets in the plan's order, the hosts that it changes, and its lock. Awaited. Raises
         RunLockedError.

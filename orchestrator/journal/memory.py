@@ -16,7 +16,6 @@ from orchestrator.model.report import (
     VmRecord,
     WaveRecord,
 )
-from orchestrator.model.target import HostRow
 
 
 class MemoryJournal:
@@ -37,7 +36,7 @@ class MemoryJournal:
         vms: Iterable[VmRecord],
         plan_file: Mapping[str, Any],
         owner: Owner,
-        hosts: Sequence[HostRow] = (),
+        hosts: Sequence[HostKept] = (),
     ) -> None:
         """A run with its targets, its hosts and its lock."""
         self._connection.execute("BEGIN")

@@ -33,7 +33,6 @@ from orchestrator.model.report import (
     VmRecord,
     WaveRecord,
 )
-from orchestrator.model.target import HostRow
 
 _Item = tuple[Sequence[store.Write] | store.Claim, "asyncio.Future[None] | None"]
 
@@ -83,7 +82,7 @@ class SqliteJournal:
         vms: Iterable[VmRecord],
         plan_file: Mapping[str, Any],
         owner: Owner,
-        hosts: Sequence[HostRow] = (),
+        hosts: Sequence[HostKept] = (),
     ) -> None:
         """A run with its targets, its hosts and its lock, durable when it returns."""
         await self._durable(store.Claim(run.id, owner, store.begin_writes(run, vms, plan_file, hosts)))

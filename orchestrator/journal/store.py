@@ -231,7 +231,7 @@ class Release(Write):
 
 
 def begin_writes(
-    run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], hosts: Iterable[HostRow] = ()
+    run: RunRecord, vms: Iterable[VmRecord], plan_file: Mapping[str, Any], hosts: Sequence[HostKept] = ()
 ) -> list[Write]:
     """A run, its targets, and the hosts that are changed."""
     rows = ((run.id, seq, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for seq, vm in enumerate(vms))
@@ -243,7 +243,12 @@ def begin_writes(
         Write(_NEW_VM, rows),
         Write(
             "INSERT INTO host VALUES (?, ?, ?, ?)",
-            ((run.id, seq, host.uuid, _host_json(host)) for seq, host in enumerate(hosts)),
+            ((run.id, seq, host.row.uuid, _host_json(host.row)) for seq, host in enumerate(hosts)),
+        ),
+        *(
+            host_action_write(run.id, host.row.uuid, number, action, None)
+            for host in hosts
+            for number, action in enumerate(host.actions)
         ),
     ]
 
