@@ -31,6 +31,7 @@ COLUMNS = (
     "attempts",
     "cause",
     "error_details",
+    "migrated_to",
 )
 
 # A spreadsheet runs a cell that starts with one of these; the wide forms are the same keys under an Asian
@@ -74,6 +75,7 @@ def _row(vm: VmRecord, names: HostNames) -> Iterator[str]:
     yield _cell(attempts_text(vm.attempts))
     yield _cell(cause_of(vm.error))
     yield _cell(words_of(vm.error))
+    yield _cell(vm.migrated_to)
 
 
 def _cell(text: str | None) -> str:

@@ -8,7 +8,7 @@ from orchestrator.model.outcome import STOPPED, AttemptResult, Outcome
 from orchestrator.model.report import AttemptRecord, RunReport
 from orchestrator.reports.explain import explanation
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.wording import counted
+from orchestrator.reports.wording import counted, deed_of, done_words
 
 NAMED = 10
 """How many VMs of one outcome are named where only some are."""
@@ -16,7 +16,7 @@ NAMED = 10
 NAMED_OUTCOMES = (Outcome.CAME_BACK, Outcome.UNKNOWN, Outcome.FAILED, Outcome.NOT_FOUND)
 """Outcomes that somebody has to follow up, most surprising first."""
 
-_DONE = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING}
+_DONE = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING, Outcome.MIGRATED}
 _OPEN_RESULTS = frozenset({AttemptResult.LOST, AttemptResult.TIMED_OUT, AttemptResult.RUNNING})
 
 
@@ -41,19 +41,22 @@ class Facts:
     not_reread: int = 0
     open_jobs: int = 0
     open_until: datetime | None = None
-    action: str = "stop"
+    deed: str = "stop"
+    """What the run was to do with its VMs."""
 
     def notes(self) -> list[str]:
         """What a reader might otherwise take for granted."""
         notes = []
         if self.not_reread:
-            done, undone = ("stopped", "a comeback") if self.action == "stop" else ("running", "that it went off again")
+            done, undone = (
+                ("running", "that it went off again") if self.deed == "start" else (done_words(self.deed), "a comeback")
+            )
             notes.append(
                 f"{counted(self.not_reread)} counted as {done} {_be(self.not_reread)} not read again later, "
                 f"so nothing here rules out {undone}."
             )
         if self.late:
-            done = "stopped" if self.action == "stop" else "changed"
+            done = "stopped" if self.deed == "stop" else "changed"
             whom = "it" if self.late == 1 else "them"
             notes.append(f"{counted(self.late)} {done} only after the run had given up on {whom} (late).")
         if self.open_jobs:
@@ -61,18 +64,18 @@ class Facts:
             notes.append(f"Jobs of {counted(self.open_jobs)} have no end in this report and may still act{until}.")
         return notes
 
-    def check_sentence(self, action: str = "stop") -> str:
+    def check_sentence(self) -> str:
         """How many VMs to look at once they run again; empty without one."""
         if not (total := self.check_after_start.total()):
             return ""
         parts = ", ".join(f"{count} {word}" for word, count in sorted(self.check_after_start.items()))
-        when = "now that they run" if action == "start" else "after the next start"
+        when = "now that they run" if self.deed == "start" else "after the next start"
         return f"{counted(total)} to check {when}, for their power was or may have been cut ({parts})."
 
 
 def gather(report: RunReport) -> Facts:
     """One pass over the VMs; what is kept does not grow with their number."""
-    facts = Facts(action=report.run.action)
+    facts = Facts(deed=deed_of(report.run))
     names = HostNames(report.hosts)
     finished = _moment(report.run.finished_at)
     for vm in report.vms():

@@ -6,49 +6,30 @@ What decides stands in the page's own text. The script adds the timeline and the
 import base64
 import hashlib
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from itertools import islice
 from typing import TextIO
 
-from orchestrator.model.report import HostRecord, RunReport
+from orchestrator.model.report import RunReport
 from orchestrator.model.safe import clip, visible
 from orchestrator.reports.facts import Facts, gather
-from orchestrator.reports.hosts import (
-    HostNames,
-    Standing,
-    by_standing,
-    hosts_sentence,
-    left_phrase,
-    standing,
-    standing_phrase,
-)
 from orchestrator.reports.html_data import CAUSE_COLUMNS, NAME_COLUMNS, PageData
+from orchestrator.reports.html_hosts import hosts_part
+from orchestrator.reports.html_parts import bullets, data, show, some, table
+from orchestrator.reports.verdict import verdict, verdict_tone
 from orchestrator.reports.wording import (
+    action_words,
     breakdown,
     counted,
+    deed_of,
+    evacuates,
     how_stopped,
     stop_line,
     tone,
     totals_phrase,
-    verdict,
-    verdict_tone,
     window_line,
 )
-
-_FEW = 12
-"""More empty hosts than this are folded away."""
-
-LONGEST_LIST = 200
-"""Rows of any table but the VMs'; the rest is counted."""
-
-_STANDING_TONES = {
-    Standing.OCCUPIED: "bad",
-    Standing.DOUBTFUL: "warn",
-    Standing.UNREAD: "warn",
-    Standing.EMPTY: "good",
-}
 
 
 class HtmlReport:
@@ -94,7 +75,7 @@ def top(report: RunReport, facts: Facts | None = None) -> Iterator[str]:
     yield from _totals(report)
     yield from _notes(report, facts)
     yield from _causes(report)
-    yield from _hosts(report)
+    yield from hosts_part(report)
     yield from _waves(report)
 
 
@@ -103,7 +84,7 @@ def _opening(title: str, policy: str) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_data(title, 400)}</title>\n<style>{resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{data(title, 400)}</title>\n<style>{resource('page.css')}</style>\n</head>\n<body>\n<main>\n"
     )
 
 
@@ -149,22 +130,19 @@ _VMS = (
 _CHECKLIST = ('<section id="check" hidden><h2><span></span> <small></small></h2><ul class="check"></ul></section>',)
 
 
-def _show(kind: str, value: str, text: str, limit: int) -> str:
-    """Words that a click turns into a filter of the table."""
-    return f'<button type="button" class="show" data-{kind}="{_data(value, limit)}">{text}</button>'
-
-
 def _head(report: RunReport) -> Iterator[str]:
     run = report.run
-    yield f"<header><p>{'Stop' if run.action == 'stop' else 'Start'} run {_data(run.id)}</p>"
-    yield f"<h1>{_data(run.plan)}</h1></header>"
-    yield f'<div class="verdict {verdict_tone(report)}"><p>{_data(verdict(report), 1000)}</p>'
+    what = "Evacuation" if evacuates(run) else "Stop" if run.action == "stop" else "Start"
+    yield f"<header><p>{what} run {data(run.id)}</p>"
+    yield f"<h1>{data(run.plan)}</h1></header>"
+    yield f'<div class="verdict {verdict_tone(report)}"><p>{data(verdict(report), 1000)}</p>'
     if how := how_stopped(report.totals):
-        yield f"<p>{_data(how, 1000)}</p>"
+        yield f"<p>{data(how, 1000)}</p>"
     yield "</div>\n<dl>"
     node = f" (ZStack {run.node_version})" if run.node_version else ""
     for key, value in (
         ("Reference", run.reference),
+        ("To do", action_words(run) if evacuates(run) else None),
         ("Node", run.endpoint + node),
         ("Started by", run.started_by),
         ("From", run.started_at),
@@ -177,125 +155,54 @@ def _head(report: RunReport) -> Iterator[str]:
         ("Written by", f"orchestrator {run.tool_version}"),
     ):
         if value:
-            yield f"<dt>{key}</dt><dd>{_data(value, 500)}</dd>"
+            yield f"<dt>{key}</dt><dd>{data(value, 500)}</dd>"
     yield "</dl>"
 
 
 def _totals(report: RunReport) -> Iterator[str]:
-    rows = breakdown(report.totals, report.run.action)
+    rows = breakdown(report.totals, deed_of(report.run))
     if rows:
         yield f"<h2>Totals <small>{counted(report.totals.get('targets', 0), 'target')}</small></h2>"
         yield '<div class="totals">'
         for count, word, sentence in rows:
-            badge = f'<span class="tag {tone(word)}">{_data(word.replace("_", " "))}</span>'
-            number = _show("outcome", word, f"<b>{count}</b>{badge}", NAME_COLUMNS)
-            yield f'<div class="total">{number}<p>{_data(sentence, 300)}</p></div>'
+            badge = f'<span class="tag {tone(word)}">{data(word.replace("_", " "))}</span>'
+            number = show("outcome", word, f"<b>{count}</b>{badge}", NAME_COLUMNS)
+            yield f'<div class="total">{number}<p>{data(sentence, 300)}</p></div>'
         yield "</div>"
 
 
 def _notes(report: RunReport, facts: Facts | None) -> Iterator[str]:
     run = report.run
-    yield from _list("What ended it early", map(stop_line, run.stops))
-    yield from _list("Warnings", run.warnings)
-    yield from _list("Worth knowing", facts.notes() if facts is not None else ())
+    yield from bullets("What ended it early", map(stop_line, run.stops))
+    yield from bullets("Warnings", run.warnings)
+    yield from bullets("Worth knowing", facts.notes() if facts is not None else ())
 
 
 def _causes(report: RunReport) -> Iterator[str]:
     causes = sorted(report.causes, key=lambda cause: -cause.count)
     rows = (
-        f'<tr><td class="number">{_show("cause", cause.cause, str(cause.count), CAUSE_COLUMNS)}</td><td class="words">'
-        f"<code>{_data(cause.cause, 1000)}</code></td><td>{_data(_some(cause.hosts), 1000)}</td></tr>"
+        f'<tr><td class="number">{show("cause", cause.cause, str(cause.count), CAUSE_COLUMNS)}</td><td class="words">'
+        f"<code>{data(cause.cause, 1000)}</code></td><td>{data(some(cause.hosts), 1000)}</td></tr>"
         for cause in causes
     )
-    yield from _table("Causes", "equal chains of errors", ("VMs", "Cause", "Hosts"), rows, len(causes))
-
-
-def _hosts(report: RunReport) -> Iterator[str]:
-    if report.run.action != "stop":
-        return
-    hosts, names = by_standing(report.hosts), HostNames(report.hosts)
-    if not hosts:
-        return
-    columns = ("Host", "Standing", "Still there after the run", "Its targets")
-    yield f"<h2>Hosts <small>{_data(hosts_sentence(hosts), 300)}</small></h2>"
-    empty = [host for host in hosts if standing(host) is Standing.EMPTY]
-    others = hosts[: len(hosts) - len(empty)]
-    yield from _rows(columns, (_host(host, names) for host in others), len(others))
-    if empty:
-        folded = "" if len(empty) <= _FEW else "<details><summary>" + counted(len(empty), "empty host") + "</summary>"
-        yield folded
-        yield from _rows(columns, (_host(host, names) for host in empty), len(empty))
-        yield "</details>" if folded else ""
-
-
-def _host(host: HostRecord, names: HostNames) -> str:
-    name = _show("host", names.shown(host.uuid), _data(host.name or host.uuid), NAME_COLUMNS)
-    name += f'<small class="id">{_data(host.uuid)}</small>' if host.name else ""
-    stand = standing(host)
-    badge = f'<span class="tag {_STANDING_TONES[stand]}">{stand}</span>'
-    if stand is not Standing.EMPTY:
-        badge += f"<small>{_data(standing_phrase(host), 300)}</small>"
-    left = host.left_on_host or ()
-    items = [f"<li>{_data(left_phrase(vm), 200)}</li>" for vm in left[:10]]
-    if len(left) > 10:
-        items.append(f"<li>and {len(left) - 10} more</li>")
-    there = f"<ul>{''.join(items)}</ul>" if items else ""
-    totals = _data(totals_phrase(host.totals).replace("_", " "), 400)
-    cells = (("name", name), ("name", badge), ("wide", there), ("words", totals))
-    return "<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for kind, cell in cells) + "</tr>"
+    yield from table("Causes", "equal chains of errors", ("VMs", "Cause", "Hosts"), rows, len(causes))
 
 
 def _waves(report: RunReport) -> Iterator[str]:
     if len(report.waves) < 2:
         return
     rows = (
-        f"<tr><td>{_data(wave.name)}</td><td>{_data(wave.started_at)}</td><td>{_data(wave.finished_at)}</td>"
-        f'<td class="words">{_data(totals_phrase(wave.totals).replace("_", " "), 400)}</td></tr>'
+        f"<tr><td>{data(wave.name)}</td><td>{data(wave.started_at)}</td><td>{data(wave.finished_at)}</td>"
+        f'<td class="words">{data(totals_phrase(wave.totals).replace("_", " "), 400)}</td></tr>'
         for wave in report.waves
     )
-    yield from _table("Waves", "", ("Wave", "From", "To", "Outcomes"), rows, len(report.waves))
+    yield from table("Waves", "", ("Wave", "From", "To", "Outcomes"), rows, len(report.waves))
 
 
 def _plan(report: RunReport) -> Iterator[str]:
     run = report.run
-    yield from _list("Selectors", (f"{item.where}: {counted(item.matched)}" for item in run.selectors))
-    yield from _list("Excluded by the plan", (f"{item.name or item.uuid}: {item.selector}" for item in run.excluded))
+    yield from bullets("Selectors", (f"{item.where}: {counted(item.matched)}" for item in run.selectors))
+    yield from bullets("Excluded by the plan", (f"{item.name or item.uuid}: {item.selector}" for item in run.excluded))
     if run.plan_text:
         text = "\n".join(html.escape(visible(line)) for line in run.plan_text.splitlines())
         yield f"<h2>Plan</h2>\n<details><summary>As it was written</summary>\n<pre>{text}</pre></details>"
-
-
-def _table(title: str, aside: str, columns: tuple[str, ...], rows: Iterable[str], total: int) -> Iterator[str]:
-    if total:
-        yield f"<h2>{title}" + (f" <small>{_data(aside, 300)}</small>" if aside else "") + "</h2>"
-        yield from _rows(columns, rows, total)
-
-
-def _rows(columns: tuple[str, ...], rows: Iterable[str], total: int) -> Iterator[str]:
-    if not total:
-        return
-    yield '<div class="scroll"><table><thead><tr>' + "".join(f"<th>{column}</th>" for column in columns)
-    yield "</tr></thead><tbody>"
-    yield from islice(rows, LONGEST_LIST)
-    yield "</tbody></table></div>"
-    if total > LONGEST_LIST:
-        yield f'<p class="more">and {total - LONGEST_LIST} more</p>'
-
-
-def _list(title: str, lines: Iterable[str]) -> Iterator[str]:
-    items = list(lines)
-    if items:
-        yield f"<h2>{title}</h2>\n<ul>"
-        yield from (f"<li>{_data(line, 500)}</li>" for line in items[:LONGEST_LIST])
-        if len(items) > LONGEST_LIST:
-            yield f"<li>and {len(items) - LONGEST_LIST} more</li>"
-        yield "</ul>"
-
-
-def _some(words: tuple[str, ...]) -> str:
-    more = f", and {len(words) - 20} more" if len(words) > 20 else ""
-    return ", ".join(clip(word, 80) for word in words[:20]) + more
-
-
-def _data(text: str | None, limit: int = 120) -> str:
-    return html.escape(clip(text, limit)) if text else ""

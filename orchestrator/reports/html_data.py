@@ -15,7 +15,8 @@ from orchestrator.model.report import AttemptRecord, RunReport, VmRecord, cause_
 from orchestrator.model.safe import clip
 from orchestrator.reports.explain import cause_of, explanation, words_of
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.wording import outcome_sentence, reason_phrase, simply_done, tone
+from orchestrator.reports.html_host_data import hosts_data
+from orchestrator.reports.wording import deed_of, done_words, outcome_sentence, reason_phrase, simply_done, tone
 
 WHOLE = 20_000
 """Up to this many targets every VM has its row; above it those that are not simply stopped, and counts of the rest."""
@@ -26,13 +27,17 @@ MOST_BYTES = 1000
 FIELDS = (
     "uuid", "name", "outcome", "reason", "host", "wave", "before", "state", "from", "to", "seconds", "evidence",
     "evidence_seconds", "basis", "late", "check", "verified", "type", "ha", "cause", "error", "attempts", "left_out",
+    "migrated_to",
 )  # fmt: skip
 """Of a row, in its order; times are seconds since the run's start, and trailing nulls are left out."""
 
-ATTEMPT_FIELDS = ("type", "reason", "result", "sent", "ended", "timeout", "job", "cause", "error")
+ATTEMPT_FIELDS = ("type", "reason", "result", "sent", "ended", "timeout", "job", "cause", "error", "host")
 _WORDS = frozenset(
-    {"outcome", "reason", "host", "wave", "before", "state", "evidence", "basis", "type", "ha", "cause", "error", "result"}
-)
+    {
+        "outcome", "reason", "host", "wave", "before", "state", "evidence", "basis", "type", "ha", "cause", "error",
+        "result", "migrated_to",
+    }
+)  # fmt: skip
 """Fields that hold a number of a word."""
 
 CAUSE_COLUMNS, NAME_COLUMNS = 300, 120
@@ -114,6 +119,8 @@ class PageData:
         self._words = _Words()
         self._given = 0
         self._rest: dict[str, _Rest] = {}
+        self._hosts: list[dict[str, Any]] = []
+        """What the reader knows of what was done to hosts."""
         self._listed: set[str] = set()
         """Where not every VM has a row: those that have."""
 
@@ -142,7 +149,9 @@ class PageData:
 
     def head(self) -> str:
         """The beginning of one JSON object, up to its `rows`."""
-        return to_json(self.about(self.report))[:-1] + ',"rows":['
+        about = {**self.about(self.report), "hosts": hosts_data(self.report, self._names, self.since)}
+        self._hosts = about["hosts"]
+        return to_json(about)[:-1] + ',"rows":['
 
     def take(self, vm: VmRecord) -> str | None:
         """Its row; None where it has none of its own and is counted instead."""
@@ -170,6 +179,14 @@ class PageData:
                 before = ",\n"
         yield f"\n{self.tail()}\n"
 
+    def new_hosts(self, report: RunReport) -> list[dict[str, Any]] | None:
+        """What was done to each host, where it is not what the reader knows already."""
+        hosts = hosts_data(report, self._names, self.since)
+        if hosts == self._hosts:
+            return None
+        self._hosts = hosts
+        return hosts
+
     def about(self, report: RunReport) -> dict[str, Any]:
         """The run itself, as it is in this report of it."""
         run, window = report.run, report.run.window
@@ -180,10 +197,11 @@ class PageData:
             "numbered": sorted(_WORDS),
             "run": run.id,
             "action": run.action,
+            "done": done_words(deed_of(run)),
             "start": run.started_at,
             "to": self.since(run.finished_at),
             "targets": report.totals.get("targets", 0),
-            "outcomes": {word: {"tone": tone(word), "text": outcome_sentence(word, run.action)} for word in words},
+            "outcomes": {word: {"tone": tone(word), "text": outcome_sentence(word, deed_of(run))} for word in words},
             "waves": [
                 {
                     "name": clip(wave.name, NAME_COLUMNS),
@@ -221,13 +239,16 @@ def _row(vm: VmRecord, room: _Room, words: _Words, names: Names, since: Callable
         "ha": words(vm.ha_level, room.name),
         "cause": words(cause, room.cause),
         "error": words(words_of(vm.error) if cause is not None else explanation(vm) if vm.error else None, room.text),
-        "attempts": [_attempt(attempt, room, words, since) for attempt in kept] or None,
+        "attempts": [_attempt(attempt, room, words, names, since) for attempt in kept] or None,
         "left_out": left_out or None,
+        "migrated_to": words(names(vm.migrated_to), room.name) if vm.migrated_to else None,
     }
     return _trimmed([values[name] for name in FIELDS])
 
 
-def _attempt(attempt: AttemptRecord, room: _Room, words: _Words, since: Callable[[str | None], float | None]) -> list[Any]:
+def _attempt(
+    attempt: AttemptRecord, room: _Room, words: _Words, names: Names, since: Callable[[str | None], float | None]
+) -> list[Any]:
     values: dict[str, Any] = {
         "type": words(attempt.type, NAME_COLUMNS),
         "reason": words(attempt.reason, NAME_COLUMNS),
@@ -238,6 +259,7 @@ def _attempt(attempt: AttemptRecord, room: _Room, words: _Words, since: Callable
         "job": clip(attempt.job_uuid, 40),
         "cause": words(cause_of(attempt.error), room.cause),
         "error": words(words_of(attempt.error), room.text),
+        "host": words(names(attempt.host_uuid), room.name) if attempt.host_uuid else None,
     }
     return _trimmed([values[name] for name in ATTEMPT_FIELDS])
 

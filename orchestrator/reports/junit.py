@@ -1,28 +1,26 @@
-"""The report for a build server: JUnit XML, one test case a VM."""
+"""The report for a build server: JUnit XML, one test case a VM, and one for each host that the run was to change."""
 
 from datetime import datetime
 from typing import TextIO
 from xml.sax.saxutils import escape, quoteattr
 
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.report import HostRecord, RunReport, VmRecord
 from orchestrator.model.safe import clip, visible
 from orchestrator.reports.explain import attempts_text, cause_of, explanation, seconds_text
+from orchestrator.reports.goals import action_line, missed, shortfall
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.wording import (
-    how_stopped,
-    outcome_sentence,
-    reason_phrase,
-    stop_line,
-    verdict,
-    without_outcome,
-)
+from orchestrator.reports.verdict import verdict
+from orchestrator.reports.wording import deed_of, how_stopped, outcome_sentence, reason_phrase, stop_line, without_outcome
 
 FAILURES = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND)
 """What makes a test case fail."""
 
 SKIPS = (Outcome.SKIPPED, Outcome.NOT_REACHED)
 """What makes a test case skipped; so does having no outcome yet."""
+
+_HOSTS = "hosts"
+"""The class name of hosts' own test cases."""
 
 
 class JunitReport:
@@ -34,10 +32,11 @@ class JunitReport:
     def render(self, report: RunReport, out: TextIO) -> None:
         """The counts come from the totals, for they stand before the first case."""
         run, totals, names = report.run, report.totals, HostNames(report.hosts)
-        failures = sum(totals.get(outcome, 0) for outcome in FAILURES)
-        skipped = sum(totals.get(outcome, 0) for outcome in SKIPS) + without_outcome(totals)
+        hosts = [host for host in report.hosts if host.actions]
+        failures = sum(totals.get(outcome, 0) for outcome in FAILURES) + sum(bool(missed(host)) for host in hosts)
+        skipped = sum(totals.get(outcome, 0) for outcome in SKIPS) + without_outcome(totals) + sum(map(_unfinished, hosts))
         counts = (
-            f'tests="{totals.get("targets", 0)}" failures="{failures}" errors="0" skipped="{skipped}"'
+            f'tests="{totals.get("targets", 0) + len(hosts)}" failures="{failures}" errors="0" skipped="{skipped}"'
             f' time="{_duration(run.started_at, run.finished_at)}"'
         )
         name = _attribute(run.plan)
@@ -54,21 +53,42 @@ class JunitReport:
         ):
             out.write(f'<property name="{key}" value={_attribute(value)}/>\n')
         out.write("</properties>\n")
+        for host in hosts:
+            _host_case(host, out)
         for vm in report.vms():
-            _case(vm, names, run.action, out)
+            _case(vm, names, deed_of(run), out)
         words = [verdict(report), how_stopped(totals), *map(stop_line, run.stops), *run.warnings]
         out.write("<system-out>" + "\n".join(escape(visible(line)) for line in words if line))
         out.write("</system-out>\n</testsuite>\n</testsuites>\n")
 
 
-def _case(vm: VmRecord, names: HostNames, action: str, out: TextIO) -> None:
+def _unfinished(host: HostRecord) -> bool:
+    return not missed(host) and any(action.outcome is None for action in host.actions)
+
+
+def _host_case(host: HostRecord, out: TextIO) -> None:
+    title = f"{clip(host.name, 200)} [{visible(host.uuid)}]" if host.name else visible(host.uuid)
+    times = [moment for action in host.actions for moment in (action.started_at, action.finished_at) if moment is not None]
+    seconds = _duration(min(times), max(times)) if times else "0"
+    out.write(f'<testcase classname="{_HOSTS}" name={quoteattr(title)} time="{seconds}"')
+    if wrong := missed(host):
+        out.write(f">\n<failure message={_attribute(shortfall(host))} type={_attribute(str(wrong[0].outcome))}>")
+        out.write("\n".join(escape(visible(action_line(action))) for action in host.actions))
+        out.write("</failure>\n</testcase>\n")
+    elif _unfinished(host):
+        out.write('>\n<skipped message="unfinished: no outcome yet"/>\n</testcase>\n')
+    else:
+        out.write("/>\n")
+
+
+def _case(vm: VmRecord, names: HostNames, deed: str, out: TextIO) -> None:
     title = f"{clip(vm.name, 200)} [{visible(vm.uuid)}]" if vm.name else visible(vm.uuid)
     seconds = seconds_text(vm.elapsed_seconds) or "0"
     out.write(f'<testcase classname={_attribute(names.shown(vm.host_uuid))} name={quoteattr(title)} time="{seconds}"')
     if vm.outcome in FAILURES:
         message = cause_of(vm.error) or reason_phrase(vm.reason) or vm.outcome
         out.write(f">\n<failure message={_attribute(message)} type={_attribute(vm.outcome)}>")
-        out.write("\n".join(escape(visible(line)) for line in _story(vm, action)))
+        out.write("\n".join(escape(visible(line)) for line in _story(vm, deed)))
         out.write("</failure>\n</testcase>\n")
     elif vm.outcome in SKIPS or vm.outcome is None:
         message = "no outcome yet" if vm.outcome is None else reason_phrase(vm.reason)
@@ -78,8 +98,8 @@ def _case(vm: VmRecord, names: HostNames, action: str, out: TextIO) -> None:
         out.write("/>\n")
 
 
-def _story(vm: VmRecord, action: str) -> list[str]:
-    lines = [outcome_sentence(vm.outcome or "", action), explanation(vm)]
+def _story(vm: VmRecord, deed: str) -> list[str]:
+    lines = [outcome_sentence(vm.outcome or "", deed), explanation(vm)]
     if vm.evidence:
         lines.append(f"Evidence: {vm.evidence.text}")
     lines.append(f"State before: {vm.state_before or 'not read'}; last: {vm.state or 'not read'}")

@@ -5,28 +5,25 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TextIO
 
-from orchestrator.model.report import RunReport, VmRecord
+from orchestrator.model.report import HostRecord, RunReport, VmRecord
 from orchestrator.model.safe import clip
 from orchestrator.reports.explain import explanation, seconds_text
 from orchestrator.reports.facts import Facts, gather
-from orchestrator.reports.hosts import (
-    NO_HOST,
-    HostNames,
-    by_standing,
-    hosts_sentence,
-    left_phrase,
-    standing_phrase,
-)
+from orchestrator.reports.goals import Goal, action_line, by_goal, goal, shortfall, standings_known, subjects
+from orchestrator.reports.hosts import NO_HOST, HostNames, hosts_sentence, left_phrase, standing_phrase
+from orchestrator.reports.verdict import verdict
 from orchestrator.reports.wording import (
     SIMPLE,
+    action_words,
     breakdown,
     counted,
+    deed_of,
+    done_words,
     how_stopped,
     needs_attention,
     reason_phrase,
     stop_line,
     totals_phrase,
-    verdict,
 )
 
 FULL_TABLE = 1000
@@ -52,6 +49,8 @@ class MarkdownReport:
         facts = gather(report)
         for line in _head(report, facts):
             out.write(f"{line}\n")
+        for line in _checklist(report):
+            out.write(f"{line}\n")
         for line in _vms(report):
             out.write(f"{line}\n")
 
@@ -62,7 +61,7 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
     yield f"**{_data(verdict(report), 1000)}** {how_stopped(report.totals)}".rstrip() + "\n"
     about = [
         ("Reference", run.reference),
-        ("Action", run.action),
+        ("Action", action_words(run)),
         ("Endpoint", run.endpoint),
         ("Started by", run.started_by),
         ("From", run.started_at),
@@ -72,7 +71,7 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
         ("Follows run", run.parent_run),
     ]
     yield from _table(("Run", _data(run.id)), ((key, _data(value)) for key, value in about if value))
-    if rows := breakdown(report.totals, report.run.action):
+    if rows := breakdown(report.totals, deed_of(run)):
         yield "\n## Totals\n"
         # What the words mean is our own text; only the words may come from elsewhere.
         yield from _table(("VMs", "Outcome", "Meaning"), ((str(n), _data(word), _data(text)) for n, word, text in rows))
@@ -82,17 +81,7 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
         causes = sorted(report.causes, key=lambda cause: -cause.count)
         rows_of_causes = ((str(cause.count), _data(cause.cause, 500), _data(_some(cause.hosts), 500)) for cause in causes)
         yield from _table(("VMs", "Cause", "Hosts"), rows_of_causes, LONGEST_LIST, len(causes))
-    if report.hosts and run.action == "stop":
-        yield f"\n## Hosts\n\n{hosts_sentence(report.hosts)}\n"
-        hosts = (
-            (
-                _data(host.name or host.uuid),
-                _data(standing_phrase(host), 300),
-                _data(_some([left_phrase(vm) for vm in host.left_on_host or ()]), 2000),
-            )
-            for host in by_standing(report.hosts)
-        )
-        yield from _table(("Host", "Standing", "Still there"), hosts, LONGEST_LIST, len(report.hosts))
+    yield from _hosts(report)
     if len(report.waves) > 1:
         yield "\n## Waves\n"
         waves = (
@@ -105,10 +94,60 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
             for wave in report.waves
         )
         yield from _table(("Wave", "From", "To", "Outcomes"), waves, LONGEST_LIST, len(report.waves))
-    yield from _list("Notes", [*filter(None, [facts.check_sentence(run.action)]), *facts.notes()])
+    yield from _list("Notes", [*filter(None, [facts.check_sentence()]), *facts.notes()])
     yield from _list("Warnings", run.warnings)
     yield from _list("Selectors", [f"{item.where}: {counted(item.matched)}" for item in run.selectors])
     yield from _list("Excluded by the plan", [f"{item.name or item.uuid}: {item.selector}" for item in run.excluded])
+
+
+def _hosts(report: RunReport) -> Iterator[str]:
+    acted, known = any(host.actions for host in report.hosts), standings_known(report)
+    if not report.hosts or not (acted or known):
+        return
+    yield f"\n## Hosts\n\n{hosts_sentence(report.hosts)}\n" if known else "\n## Hosts\n"
+    columns = ["Host", *["Standing"] * known, *["Done to it"] * acted, *["Still there"] * known]
+    hosts = (_host(host, acted=acted, known=known) for host in by_goal(report.hosts, report.run))
+    yield from _table(tuple(columns), hosts, LONGEST_LIST, len(report.hosts))
+
+
+def _host(host: HostRecord, *, acted: bool, known: bool) -> tuple[str, ...]:
+    cells = [_data(host.name or host.uuid)]
+    if known:
+        cells.append(_data(standing_phrase(host), 300))
+    if acted:
+        cells.append("; ".join(_data(action_line(action), 300) for action in host.actions))
+    if known:
+        cells.append(_data(_some([left_phrase(vm) for vm in host.left_on_host or ()]), 2000))
+    return tuple(cells)
+
+
+def _checklist(report: RunReport) -> Iterator[str]:
+    """Of a run that changed hosts: what is left to be done by hand, to be ticked off in the ticket."""
+    hosts = [host for host in by_goal(subjects(report), report.run) if goal(host, report.run) is Goal.MISSED]
+    vms = sum(count for word, count in report.totals.items() if word != "targets" and word not in SIMPLE)
+    if not subjects(report) or not (hosts or vms):
+        return
+    yield "\n## To do\n"
+    names = HostNames(report.hosts)
+    yield from (_host_entry(host, names) for host in hosts[:LONGEST_LIST])
+    if (more := len(hosts) - LONGEST_LIST) > 0:
+        yield f"- [ ] and {counted(more, 'host')} more"
+    wanted = (vm for vm in report.vms() if vm.outcome is not None and needs_attention(vm))
+    yield from (_vm_entry(vm, names) for vm in islice(wanted, LONGEST_LIST))
+    if (more := vms - LONGEST_LIST) > 0:
+        yield f"- [ ] and {counted(more)} more"
+
+
+def _host_entry(host: HostRecord, names: HostNames) -> str:
+    left = _some([left_phrase(vm) for vm in host.left_on_host or ()])
+    text = f"{clip(names.shown(host.uuid), 120)}: {clip(shortfall(host), 300)}"
+    return "- [ ] Host " + _data(f"{text}: {left}" if left else text, 1000)
+
+
+def _vm_entry(vm: VmRecord, names: HostNames) -> str:
+    why = explanation(vm)
+    text = f"{clip(vm.name or vm.uuid, 120)} on {clip(names.shown(vm.host_uuid), 80)}: {vm.outcome}"
+    return "- [ ] VM " + _data(f"{text}: {why}" if why else text, 500)
 
 
 def _vms(report: RunReport) -> Iterator[str]:
@@ -117,7 +156,7 @@ def _vms(report: RunReport) -> Iterator[str]:
     targets = report.totals.get("targets", 0)
     simple = sum(report.totals.get(word, 0) for word in SIMPLE)
     if attention := targets - simple:
-        yield f"\n## VMs that are not simply {'stopped' if report.run.action == 'stop' else 'started'}\n"
+        yield f"\n## VMs that are not simply {done_words(deed_of(report.run))}\n"
         rows = (_row(vm, names) for vm in report.vms() if needs_attention(vm))
         yield from _table(columns, rows, FULL_TABLE, attention)
     if not simple:

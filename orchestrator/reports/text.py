@@ -8,21 +8,17 @@ from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import Cause, HostRecord, RunReport, WaveRecord
 from orchestrator.model.safe import clip, columns, visible, wrap
 from orchestrator.reports.facts import Facts, gather
-from orchestrator.reports.hosts import (
-    Standing,
-    by_standing,
-    hosts_sentence,
-    left_phrase,
-    standing,
-    standing_phrase,
-)
+from orchestrator.reports.goals import host_line, notable, standings_known
+from orchestrator.reports.hosts import Standing, hosts_sentence, left_phrase, standing
+from orchestrator.reports.verdict import verdict
 from orchestrator.reports.wording import (
+    action_words,
     breakdown,
     counted,
+    deed_of,
     how_stopped,
     stop_line,
     totals_phrase,
-    verdict,
     window_line,
 )
 
@@ -49,7 +45,7 @@ class TextReport:
             _stops(report),
             _causes(report.causes),
             _named(facts),
-            _hosts(report) if report.run.action == "stop" else (),
+            _hosts(report),
             _waves(report.waves),
             _notes(report, facts),
         )
@@ -73,7 +69,7 @@ def _run(report: RunReport) -> Iterator[str]:
     yield wrap(f"Run {visible(run.id)}, plan {clip(run.plan, 60)}{reference}", width=WIDTH, rest="  ")
     code = "" if run.exit_code is None else f", exit code {run.exit_code}"
     times = f"{run.started_at} to {run.finished_at or 'now'}"
-    yield wrap(visible(f"{times}{code}, {run.action} at {run.endpoint}"), width=WIDTH, rest="  ")
+    yield wrap(visible(f"{times}{code}, {action_words(run)} at {run.endpoint}"), width=WIDTH, rest="  ")
     yield wrap(clip(f"Started by {run.started_by}", 200), width=WIDTH, rest="  ")
     if run.parent_run:
         yield f"Follows run {visible(run.parent_run)}"
@@ -84,7 +80,7 @@ def _run(report: RunReport) -> Iterator[str]:
 
 
 def _totals(report: RunReport) -> Iterator[str]:
-    rows = breakdown(report.totals, report.run.action)
+    rows = breakdown(report.totals, deed_of(report.run))
     if not rows:
         return
     yield f"Totals, of {counted(report.totals.get('targets', 0), 'target')}"
@@ -120,8 +116,16 @@ def _cause(cause: Cause) -> str:
 _TITLES = {
     Outcome.CAME_BACK: "Came back: stopped, and running again",
     Outcome.UNKNOWN: "Unknown: may still run",
-    Outcome.FAILED: "Failed: not {done}",
+    Outcome.FAILED: "Failed: {done}",
     Outcome.NOT_FOUND: "Not found",
+}
+
+
+_UNDONE = {
+    "stop": "not stopped",
+    "start": "not started",
+    "migrate": "not migrated",
+    "migrate_then_stop": "neither migrated nor stopped",
 }
 
 
@@ -129,7 +133,7 @@ def _named(facts: Facts) -> Iterator[str]:
     for outcome, vms in facts.named.items():
         if not vms:
             continue
-        yield _TITLES[outcome].format(done="stopped" if facts.action == "stop" else "started")
+        yield _TITLES[outcome].format(done=_UNDONE[facts.deed])
         lines = (
             _item(
                 f"{clip(vm.name, 40)} on {clip(vm.host, 40)}"
@@ -142,18 +146,19 @@ def _named(facts: Facts) -> Iterator[str]:
 
 
 def _hosts(report: RunReport) -> Iterator[str]:
-    if not report.hosts:
+    hosts = notable(report)
+    known = standings_known(report)
+    if not report.hosts or not (known or hosts):
         return
-    yield wrap(hosts_sentence(report.hosts), width=WIDTH)
-    busy = [host for host in by_standing(report.hosts) if standing(host) is not Standing.EMPTY]
+    yield wrap(hosts_sentence(report.hosts), width=WIDTH) if known else "Hosts"
     # One host that is not empty shows ten VMs, ten hosts show two each: the list stays short either way.
-    occupied = sum(standing(host) is Standing.OCCUPIED for host in busy)
+    occupied = sum(standing(host) is Standing.OCCUPIED for host in hosts)
     share = max(2, LONGEST_LIST // max(occupied, 1))
-    yield from _bounded((_host(host, share) for host in busy), len(busy))
+    yield from _bounded((_host(host, report, share) for host in hosts), len(hosts))
 
 
-def _host(host: HostRecord, share: int) -> str:
-    lines = [_item(f"{clip(host.name or host.uuid, 60)}: {visible(standing_phrase(host))}")]
+def _host(host: HostRecord, report: RunReport, share: int) -> str:
+    lines = [_item(f"{clip(host.name or host.uuid, 60)}: {clip(host_line(host, report), 300)}")]
     left = host.left_on_host or ()
     lines += [wrap(clip(left_phrase(vm), 120), width=WIDTH, first="      ", rest="        ") for vm in left[:share]]
     if (more := len(left) - share) > 0:
@@ -169,7 +174,7 @@ def _waves(waves: tuple[WaveRecord, ...]) -> Iterator[str]:
 
 
 def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
-    notes = [facts.check_sentence(report.run.action), *facts.notes()]
+    notes = [facts.check_sentence(), *facts.notes()]
     if excluded := len(report.run.excluded):
         notes.append(f"{counted(excluded)} excluded by the plan.")
     for note in notes:

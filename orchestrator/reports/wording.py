@@ -1,10 +1,12 @@
 """What a report says in words: the same sentences in every format that a person reads."""
 
-from orchestrator.model.outcome import STOPPED, Outcome
-from orchestrator.model.report import RunReport, StopRecord, VmRecord, WindowRecord
+from orchestrator.model.outcome import HostOutcome, Outcome
+from orchestrator.model.report import RunRecord, StopRecord, VmRecord, WindowRecord
 from orchestrator.model.safe import visible
 
-_DONE = frozenset({Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING})
+_DONE = frozenset(
+    {Outcome.STOPPED_CLEAN, Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING, Outcome.MIGRATED}
+)
 SIMPLE = _DONE | {Outcome.SKIPPED}
 """Outcomes that nobody has to look at."""
 
@@ -15,6 +17,10 @@ _REASONS = {
     "state": "its state",
     "still_stopping": "still stopping when it was read last",
     "still_starting": "still starting when it was read last",
+    "still_migrating": "still migrating when it was read last",
+    "no_candidate": "no other host can take it",
+    "elsewhere": "it is on a host that is not emptied",
+    "protected": "it is protected",
     "touched": "somebody has had it since it was stopped",
     "state_unknown": "the node itself does not know its state",
     "unreadable": "its state could not be read",
@@ -27,16 +33,8 @@ _REASONS = {
     "operator": "an operator ended the run or took it out",
     "node": "the node was away or refused the login",
     "journal": "the journal could not be written",
+    "host": "its host could not be made ready",
     "ha": "HA most likely started it again",
-}
-
-_ENDED_BY = {
-    "budget": "the failure budget was crossed",
-    "ramp": "a ramp step had too many failures",
-    "window": "the time window ended",
-    "operator": "an operator ended it",
-    "node": "the node was away or refused the login",
-    "journal": "the journal could not be written",
 }
 
 
@@ -45,17 +43,55 @@ def counted(count: int, noun: str = "VM") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-_OF_A_START = {
-    Outcome.FAILED: "Not started; it was last read in a state that is not Running.",
-    Outcome.UNKNOWN: "A start was sent and nobody can say whether it runs.",
+_DONE_WORDS = {"stop": "stopped", "start": "started", "migrate": "migrated", "migrate_then_stop": "migrated or stopped"}
+
+
+def evacuates(run: RunRecord) -> bool:
+    """Was the run to empty hosts?"""
+    return run.evacuate is not None and run.action == "stop"
+
+
+def deed_of(run: RunRecord) -> str:
+    """What a run was to do with its VMs: `stop`, `start`, `migrate` or `migrate_then_stop`."""
+    return run.evacuate.vms if run.evacuate is not None and run.action == "stop" else run.action
+
+
+def done_words(deed: str) -> str:
+    """What its VMs are afterwards: `stopped`, `migrated or stopped`."""
+    return _DONE_WORDS.get(deed, deed)
+
+
+_HOSTS_AFTER = {"disable": "disable them", "maintain": "put them into maintenance", "leave": "leave them as they are"}
+
+
+def action_words(run: RunRecord) -> str:
+    """`stop`, `start`, or `empty hosts (migrate then stop VMs, put them into maintenance)`."""
+    if run.evacuate is None or not evacuates(run):
+        return run.action
+    return f"empty hosts ({run.evacuate.vms.replace('_', ' ')} VMs, {_HOSTS_AFTER[run.evacuate.hosts]})"
+
+
+_IN_OTHER_WORDS = {
+    "start": {
+        Outcome.FAILED: "Not started; it was last read in a state that is not Running.",
+        Outcome.UNKNOWN: "A start was sent and nobody can say whether it runs.",
+    },
+    "migrate": {
+        Outcome.FAILED: "Not migrated; it was last read on the host that is emptied.",
+        Outcome.UNKNOWN: "A migration was sent and nobody can say what became of it.",
+    },
+    "migrate_then_stop": {
+        Outcome.FAILED: "Neither migrated nor stopped; it was last read in a state that is not Stopped.",
+        Outcome.UNKNOWN: "Something was sent and nobody can say whether it still runs on the host that is emptied.",
+    },
 }
 
 
-def outcome_sentence(word: str, action: str = "stop") -> str:
-    """What an outcome means in a run of that action; a word that nobody listed stands for itself."""
+def outcome_sentence(word: str, deed: str = "stop") -> str:
+    """What an outcome means where that was to be done; a word that nobody listed stands for itself."""
     try:
         outcome = Outcome(word)
-        return _OF_A_START.get(outcome, outcome.sentence) if action == "start" else outcome.sentence
+        return _IN_OTHER_WORDS.get(deed, {}).get(outcome, outcome.sentence)
     except ValueError:
         return visible(word.replace("_", " ").capitalize()) + "."
 
@@ -71,10 +107,10 @@ def without_outcome(totals: dict[str, int]) -> int:
     return max(totals.get("targets", 0) - given, 0)
 
 
-def breakdown(totals: dict[str, int], action: str = "stop") -> list[tuple[int, str, str]]:
+def breakdown(totals: dict[str, int], deed: str = "stop") -> list[tuple[int, str, str]]:
     """Every outcome that occurs, as count, word and sentence, in the order of the totals."""
     counts = [(count, word) for word, count in totals.items() if word != "targets" and count]
-    found = [(count, visible(word), outcome_sentence(word, action)) for count, word in counts]
+    found = [(count, visible(word), outcome_sentence(word, deed)) for count, word in counts]
     if missing := without_outcome(totals):
         found.append((missing, "(none)", "No outcome in this report; nothing is claimed about it."))
     return found
@@ -88,71 +124,6 @@ def simply_done(vm: VmRecord) -> bool:
 def needs_attention(vm: VmRecord) -> bool:
     """Not simply stopped or left alone."""
     return vm.outcome not in SIMPLE
-
-
-def verdict(report: RunReport) -> str:
-    """How it ended, first of all, and how many of the targets stand where they should."""
-    totals, run = report.totals, report.run
-    targets = totals.get("targets", 0)
-    match run.status:
-        case "refused":
-            sent = f"nothing was sent to any of {counted(targets)}" if targets else "nothing was sent"
-            return f"Refused before the first change: {sent}."
-        case "running":
-            lead = _unfinished(report)
-        case "interrupted":
-            resume = f"`orchestrator resume {visible(run.id)}`"
-            lead = f"Interrupted; jobs may go on at the node, and {resume} carries on. "
-        case "stopped_early":
-            why = _ENDED_BY[run.ended_by] if run.ended_by else "some VMs never had their turn"
-            lead = f"Stopped early: {why}. "
-        case "finished":
-            lead = ""
-    # Only a run that came to its end has read the fleet again; before that a count is what was last seen.
-    settled = run.status in ("finished", "stopped_early")
-    return lead + _standing(report, settled=settled)
-
-
-def _unfinished(report: RunReport) -> str:
-    worker = report.worker
-    if worker is not None:
-        name = f"{visible(worker.who)}, process {worker.pid},"
-        return f"This run is not finished: {name} works on it (last sign {worker.silent_seconds:.0f} s ago). "
-    return f"This run is not finished, and nobody works on it: `orchestrator resume {visible(report.run.id)}` carries on. "
-
-
-def _standing(report: RunReport, *, settled: bool) -> str:
-    totals = report.totals
-    targets = totals.get("targets", 0)
-    if targets == 0:
-        return "No VM was a target."
-    if report.run.action == "start":
-        done, state = totals.get("started", 0) + totals.get("already_running", 0), "running"
-    else:
-        done, state = sum(totals.get(word, 0) for word in STOPPED | {Outcome.ALREADY_STOPPED}), "stopped"
-    are = "are" if settled else "were, when last read,"
-    if done == targets:
-        return (
-            f"The only VM {'is' if settled else 'was, when last read,'} {state}."
-            if targets == 1
-            else (f"All {targets} VMs {are} {state}.")
-        )
-    others = "; ".join(_others(totals))
-    return f"{done} of {counted(targets)} {are} {state}" + (f"; {others}." if others else ".")
-
-
-def _others(totals: dict[str, int]) -> list[str]:
-    phrases = (
-        ("failed", "{n} failed", "{n} failed"),
-        ("unknown", "{n} is unknown and may still run", "{n} are unknown and may still run"),
-        ("came_back", "{n} came back and runs again", "{n} came back and run again"),
-        ("not_found", "{n} was not found", "{n} were not found"),
-        ("not_reached", "{n} never had its turn", "{n} never had their turn"),
-        ("skipped", "{n} was left alone", "{n} were left alone"),
-        ("", "{n} has no outcome", "{n} have no outcome"),
-    )
-    counts = {**totals, "": without_outcome(totals)}
-    return [(one if counts[word] == 1 else many).format(n=counts[word]) for word, one, many in phrases if counts.get(word)]
 
 
 def how_stopped(totals: dict[str, int]) -> str:
@@ -188,10 +159,12 @@ def window_line(window: WindowRecord) -> str:
 
 
 def tone(word: str) -> str:
-    """How an outcome is coloured where there is colour: `good`, `warn`, `bad`, or empty."""
+    """How an outcome is coloured where there is colour: `good`, `moved`, `warn`, `bad`, or empty."""
     match word:
         case "stopped_clean" | "already_stopped" | "started" | "already_running":
             return "good"
+        case "migrated":
+            return "moved"
         case "stopped_forced" | "stopped_cold" | "not_reached":
             return "warn"
         case "failed" | "unknown" | "came_back" | "not_found":
@@ -200,11 +173,14 @@ def tone(word: str) -> str:
             return ""
 
 
-def verdict_tone(report: RunReport) -> str:
-    """`good` only for a run that came to its end with every target where it should be."""
-    tones = {tone(word) for word, count in report.totals.items() if count}
-    if "bad" in tones or report.run.status in ("refused", "interrupted"):
-        return "bad"
-    if report.run.status != "finished" or without_outcome(report.totals) or report.totals.get("not_reached"):
-        return "warn"
-    return "good"
+def host_tone(outcome: HostOutcome | None) -> str:
+    """The same of what was done to a host."""
+    match outcome:
+        case HostOutcome.DONE | HostOutcome.ALREADY:
+            return "good"
+        case HostOutcome.FAILED | HostOutcome.UNKNOWN | HostOutcome.NOT_EMPTY:
+            return "bad"
+        case HostOutcome.NOT_REACHED:
+            return "warn"
+        case _:
+            return ""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from orchestrator.model.outcome import GOOD, AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.outcome import GOOD, AttemptReason, AttemptResult, AttemptType, HostOutcome, Outcome, Reason
 from orchestrator.model.report import (
     AttemptRecord,
     Cause,
@@ -29,6 +29,7 @@ from orchestrator.model.report import (
     WaveRecord,
 )
 from orchestrator.reports import RENDERERS, report_schema
+from tests.evacuated import ENTER, REFUSED, UNDER_WAY, deed, evacuated, restored
 
 HOST = "0" * 31 + "1"
 HOSTILE = [
@@ -222,6 +223,38 @@ def test_an_unfinished_run_says_so(name: str, status: str) -> None:
         assert words[status] in text or status in text
 
 
+@every_format
+def test_hosts_that_were_emptied_are_told(name: str) -> None:
+    """What became of each host, in every format but the one of a row a VM; who migrated is told in all of them."""
+    text = rendered(name, evacuated(last=REFUSED))
+    well_formed(name, text)
+    assert "migrat" in text
+    if name != "csv":
+        for words in ("rack-12-host-02", "rack-12-host-04", "HOST.1001"):
+            assert words in text
+        for outcome in ("not_empty", "failed"):
+            assert outcome in text or outcome.replace("_", " ") in text
+
+
+@every_format
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_words_about_hosts_are_data(name: str, text: str) -> None:
+    """Whatever a host is called and the node says of it, the report stays well-formed and shows nothing raw."""
+    error = {"code": text, "details": text}
+    action = dataclasses.replace(
+        deed("maintain", HostOutcome.FAILED, 1, error=error), evidence=text, state=text, state_before=text
+    )
+    for report in (evacuated(last=action), restored(dataclasses.replace(action, action="enable"))):
+        hosts = tuple(host.model_copy(update={"name": text, "state": text}) for host in report.hosts)
+        output = rendered(name, dataclasses.replace(report, hosts=hosts))
+        well_formed(name, output)
+        allowed = {"\n", "\r"} if name == "csv" else {"\n"}
+        assert not {c for c in output if (ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0) and c not in allowed}
+        assert not set("\u202e\u2028\ufeff\uffff\ud800") & set(output)
+        if name == "text":
+            assert max(map(len, output.splitlines())) <= 96
+
+
 class Sink(io.StringIO):
     """Takes everything and keeps nothing."""
 
@@ -327,6 +360,57 @@ def test_junit_counts_are_true() -> None:
         assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
 
 
+def test_junit_has_a_case_for_each_host() -> None:
+    """A host that was to be changed is a case of its own, failed unless that was done; the counts are of all cases."""
+    enabled, refused = deed("enable", HostOutcome.DONE, 1), deed("enable", HostOutcome.FAILED, 1, error=ENTER)
+    for report, failed, skipped in (
+        (evacuated(), 1, 0),
+        (evacuated(last=REFUSED), 2, 0),
+        (evacuated(last=UNDER_WAY, status="running", finished_at=None), 1, 1),
+        (restored(enabled, refused), 1, 0),
+    ):
+        suite = well_formed("junit", rendered("junit", report))[0]
+        assert int(suite.attrib["tests"]) == len(suite.findall("testcase"))
+        assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
+        assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
+        cases = suite.findall("testcase[@classname='hosts']")
+        assert len(cases) == len(report.hosts)
+        assert len([case for case in cases if case.find("failure") is not None]) == failed
+        assert len([case for case in cases if case.find("skipped") is not None]) == skipped
+    failure = well_formed("junit", rendered("junit", evacuated())).find(".//testcase[@classname='hosts']/failure")
+    assert (failure.attrib["type"], failure.attrib["message"]) == ("not_empty", "2 VMs left")
+
+
+def test_csv_says_where_a_vm_is_now() -> None:
+    """The last column has the host that it migrated to, and nothing of a VM that did not."""
+    header, *rows = well_formed("csv", rendered("csv", evacuated()))
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    assert header[-1] == "migrated_to"
+    assert {cell["migrated_to"] for cell in cells if cell["outcome"] == "migrated"} == {"e" * 32, "d" * 32}
+    assert {cell["migrated_to"] for cell in cells if cell["outcome"] != "migrated"} == {""}
+
+
+def test_markdown_has_a_checklist_of_what_is_left_to_do() -> None:
+    """Hosts that are not as they were to be, with what is left on them, and the VMs that somebody has to look at."""
+    lines = [line for line in rendered("markdown", evacuated(last=REFUSED)).splitlines() if line.startswith("- [ ] ")]
+    assert lines == [
+        "- [ ] Host rack-12-host-02: 2 VMs left: db-3 (UserVm, Running, failed), keeper (UserVm, Running, protected)",
+        "- [ ] Host rack-12-host-04: could not be put into maintenance: HOST.1001 &lt;- SYS.1003",
+        "- [ ] VM db-3 on rack-12-host-02: failed: HOST.1007 &lt;- KVM.1000: it kept writing",
+    ]
+    assert "- [ ]" not in rendered("markdown", restored(deed("enable", HostOutcome.DONE, 1)))
+
+
+def test_json_carries_what_was_done_to_hosts() -> None:
+    """Each action with its attempts and errors, and what the run was to do; it is the schema's document."""
+    report = evacuated(last=REFUSED)
+    document = well_formed("json", rendered("json", report))
+    assert document == report.document().model_dump(mode="json")
+    assert document["run"]["evacuate"] == {"vms": "migrate_then_stop", "hosts": "maintain"}
+    assert [action["outcome"] for action in document["hosts"][3]["actions"]] == ["done", "failed"]
+    assert document["hosts"][3]["actions"][1]["error"] == ENTER
+
+
 def test_junit_failures_carry_the_chain() -> None:
     """A build server shows the chain of codes as the message and the words beneath it."""
     suite = well_formed("junit", rendered("junit", report_of(every_outcome())))
@@ -397,6 +481,20 @@ def test_html_embeds_what_a_row_and_its_steps_show() -> None:
     assert (values["sent"], values["timeout"], values["job"]) == (0.0, 240, "a" * 32)
 
 
+def test_html_embeds_where_a_vm_migrated_and_what_was_done_to_hosts() -> None:
+    """The host that it is on now and that each attempt was to reach; of the hosts every action with its times and error."""
+    data = page_data(rendered("html", evacuated(last=REFUSED)))
+    row = next(row for row in data["vms"] if row["outcome"] == "migrated")
+    assert row["migrated_to"] == "e" * 32
+    attempt = dict(zip(data["attempt_fields"], row["attempts"][0], strict=False))
+    assert (data["words"][attempt["type"]], data["words"][attempt["host"]]) == ("migrate", "e" * 32)
+    disable, maintain = data["hosts"][3]["actions"]
+    assert (disable["action"], disable["outcome"], disable["from"], disable["to"]) == ("disable", "done", 1.0, 3.0)
+    assert (maintain["outcome"], maintain["tone"], maintain["cause"]) == ("failed", "bad", "HOST.1001 <- SYS.1003")
+    assert maintain["attempts"][0]["error"] == "a volume is busy"
+    assert "migrated_to" not in next(row for row in data["vms"] if row["outcome"] == "failed")
+
+
 @pytest.mark.parametrize(("count", "listed"), [(20_000, 20_000), (20_001, 1)])
 def test_html_of_a_large_run_lists_what_needs_somebody(count: int, listed: int) -> None:
     """Up to 20 000 VMs each has a row; above, those that are not simply stopped, and the rest is counted by host."""
@@ -422,7 +520,7 @@ def test_html_embeds_at_most_a_kilobyte_a_vm(text: str) -> None:
         attempt = AttemptRecord(
             type=AttemptType.COLD, reason=AttemptReason.ERROR, job_uuid=f"{index:032x}", api_timeout_seconds=86_400,
             sent_at="2026-11-28T14:00:00Z", ended_at="2026-11-28T14:00:00Z", result=AttemptResult.TIMED_OUT,
-            error={**error, "details": own(text)},
+            error={**error, "details": own(text)}, host_uuid=own(text),
         )  # fmt: skip
         return dataclasses.replace(
             vm(index, Outcome.STOPPED_COLD, own(text)),
@@ -430,7 +528,7 @@ def test_html_embeds_at_most_a_kilobyte_a_vm(text: str) -> None:
             late=True, check_after_start=True, verified_at="2026-11-28T14:00:00Z", started_at="2026-11-28T14:00:00Z",
             finished_at="2026-11-28T14:00:00Z", elapsed_seconds=12345.6, attempts=(attempt,) * 40,
             evidence=Evidence(text=own(text), seconds=1.5, basis="job"),
-            error={"code": own(text[:200]), "details": own(text)},
+            error={"code": own(text[:200]), "details": own(text)}, migrated_to=own(text),
         )  # fmt: skip
 
     sizes = [len(rendered("html", report_of([spoilt(i) for i in range(count)])).encode()) for count in (10, 110)]

@@ -68,6 +68,9 @@ def test_what_was_not_read_again_is_told() -> None:
     )
     assert len(facts.notes()) == 2
     assert facts.check_sentence().startswith("1 VM to check after the next start")
+    migrated = Facts(deed="migrate", not_reread=1, late=1)
+    assert migrated.notes()[0].startswith("1 VM counted as migrated was not read again later")
+    assert migrated.notes()[1].startswith("1 VM changed only after")
     assert Facts().notes() == []
     assert Facts().check_sentence() == ""
 

@@ -4,17 +4,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import HostRecord, LeftOnHost, RunRecord, RunReport
 from orchestrator.reports.hosts import HostNames, Standing, hosts_sentence, standing, standing_phrase
-from orchestrator.reports.wording import (
-    breakdown,
-    how_stopped,
-    outcome_sentence,
-    reason_phrase,
-    verdict,
-    verdict_tone,
-)
+from orchestrator.reports.verdict import verdict, verdict_tone
+from orchestrator.reports.wording import breakdown, how_stopped, outcome_sentence, reason_phrase
 
 
 def report(totals: dict[str, int], **run: Any) -> RunReport:
@@ -77,6 +71,11 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
             "Refused before the first change: nothing was sent to any of 9 VMs.",
         ),
         ({"targets": 2, "started": 2}, {"action": "start"}, "All 2 VMs are running."),
+        (
+            {"targets": 2, "not_reached": 2},
+            {"status": "stopped_early", "ended_by": "host"},
+            "Stopped early: a host could not be made ready. 0 of 2 VMs are stopped; 2 never had their turn.",
+        ),
     ],
 )
 def test_the_verdict_is_exactly_what_is_known(totals: dict[str, int], run: dict[str, Any], sentence: str) -> None:
@@ -99,10 +98,11 @@ def test_only_outcomes_that_occur_are_listed() -> None:
 
 
 def test_unlisted_words_stand_for_themselves() -> None:
-    """An outcome or a reason that a later version adds is shown, not refused."""
+    """An outcome or a reason that a later version adds is shown, not refused; every reason that there is has its words."""
     assert outcome_sentence("moved_away") == "Moved away."
     assert outcome_sentence("failed") == Outcome.FAILED.sentence
     assert reason_phrase("moon") == "moon"
+    assert {reason_phrase(reason) for reason in Reason} & {str(reason) for reason in Reason if reason != "state"} == set()
     assert reason_phrase(None) == ""
 
 
