@@ -21,10 +21,12 @@
     say(over ? "The run is over; this page changes no more." : `Live: as of ${new Date().toISOString().slice(11, 19)}Z.`, over ? "" : "good");
   }
 
-  function replaceTop(html) { // escaped by the server; whoever is on one of its buttons stays there
+  function replaceTop(html) { // escaped by the server; whoever is on one of its buttons stays there, and what is unfolded does
     const top = document.getElementById("top"), held = document.activeElement?.closest?.("#top .show");
     const names = held ? JSON.stringify(held.dataset) : null;
+    const unfolded = new Set([...top.querySelectorAll("details[open][data-fold]")].map((one) => one.dataset.fold));
     top.innerHTML = html;
+    for (const one of top.querySelectorAll("details[data-fold]")) one.open = unfolded.has(one.dataset.fold);
     if (names) [...top.querySelectorAll(".show")].find((one) => JSON.stringify(one.dataset) === names)?.focus({ preventScroll: true });
   }
 

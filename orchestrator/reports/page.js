@@ -5,9 +5,11 @@ const page = (() => {
   const NONE = "(none)", FLYING = "in_flight";
   const COLORS = {
     stopped_clean: "clean", started: "clean", stopped_forced: "forced", stopped_cold: "cold", already_stopped: "already",
-    already_running: "already", came_back: "back", failed: "failed", unknown: "unknown", [FLYING]: "flying",
+    already_running: "already", migrated: "moved", came_back: "back", failed: "failed", unknown: "unknown", [FLYING]: "flying",
   };
   const RANKS = { bad: 0, warn: 1 };
+  const DEEDS = { done: "host", already: "host", failed: "failed", not_empty: "failed", unknown: "unknown" };
+  const AFTERWARDS = { disable: "host disabled", maintain: "host in maintenance", enable: "host enabled" };
   let data = null, begun = 0, numbered = new Set(), vms = [], byUuid = new Map();
 
   function unpacked(row, fields) {
@@ -90,7 +92,7 @@ const page = (() => {
   }
 
   function haystack(vm) {
-    vm.text ??= [vm.name, vm.uuid, vm.host, vm.cause, vm.error, vm.reason].filter(Boolean).join("\n").toLowerCase();
+    vm.text ??= [vm.name, vm.uuid, vm.host, vm.migrated_to, vm.cause, vm.error, vm.reason].filter(Boolean).join("\n").toLowerCase();
     return vm.text;
   }
 
@@ -228,10 +230,10 @@ const page = (() => {
   function showTable(stay) {
     table.hidden = !data.targets;
     find("table", table).setAttribute("aria-rowcount", vms.length + 1);
-    const left = Math.max(0, data.targets - vms.length), done = data.action === "stop" ? "stopped" : "started";
+    const left = Math.max(0, data.targets - vms.length);
     const over = data.to === null ? "wait for their turn or are" : "are";
     const others = left === 1 ? `The other VM ${data.to === null ? "waits for its turn or is" : "is"}` : `The other ${left} VMs ${over}`;
-    find(".more", table).textContent = left ? `${others} simply ${done}; report.csv and report.json have them.` : "";
+    find(".more", table).textContent = left ? `${others} simply ${data.done}; report.csv and report.json have them.` : "";
     options();
     select(stay);
   }
@@ -272,16 +274,36 @@ const page = (() => {
 
   const dialog = find("#vm");
 
-  function open(vm) {
-    const close = made("button", "Close", "close"), list = made("dl"), title = made("h2", shownName(vm)), lead = made("p");
+  function framed(name) { // the dialog anew, with a title and a way out
+    const close = made("button", "Close", "close"), title = made("h2", name);
     close.type = "button";
     close.addEventListener("click", () => dialog.close());
     title.id = "vm-name";
+    dialog.replaceChildren(close, title);
+  }
+
+  function listed(facts) {
+    const list = made("dl");
+    for (const [name, value] of facts) if (value) list.append(made("dt", name), made("dd", value));
+    return list;
+  }
+
+  function blamed(one) {
+    const chain = made("p");
+    if (one.cause) chain.append(made("code", one.cause));
+    return [made("h3", "Error"), chain, made("p", one.error)];
+  }
+
+  const earlier = (count) => (count ? [made("p", `${count} earlier ones are in report.json.`, "more")] : []);
+
+  function open(vm) {
+    const lead = made("p");
+    framed(shownName(vm));
     const flight = "It has had its turn, and has no outcome yet.", none = "Nothing is claimed about it.";
     const text = vm.outcome === FLYING ? flight : data.outcomes[vm.outcome]?.text ?? none;
     lead.append(tagged(vm.outcome), ` ${text}`);
     const facts = [
-      ["UUID", vm.uuid], ["Reason", vm.reason], ["Host", vm.host], ["Wave", vm.wave], ["Kind", vm.type], ["HA", vm.ha],
+      ["UUID", vm.uuid], ["Reason", vm.reason], ["Host", vm.host], ["Migrated to", vm.migrated_to], ["Wave", vm.wave], ["Kind", vm.type], ["HA", vm.ha],
       ["State", `${vm.before ?? "not read"} \u2192 ${vm.state ?? "not read"}`],
       ["From", moment(vm.from, true)], ["To", moment(vm.to, true)], ["Took", secondsText(vm.seconds)],
       ["Evidence", vm.evidence && [vm.evidence, measured(vm)].filter(Boolean).join(" ")],
@@ -289,18 +311,37 @@ const page = (() => {
       ["Late", vm.late && "it changed only after the run had given up on it"],
       ["Check", vm.check && "look at it once it runs again: its power was or may have been cut"],
     ];
-    for (const [name, value] of facts) if (value) list.append(made("dt", name), made("dd", value));
-    dialog.replaceChildren(close, title, lead, list);
-    if (vm.error) {
-      const chain = made("p");
-      if (vm.cause) chain.append(made("code", vm.cause));
-      dialog.append(made("h3", "Error"), chain, made("p", vm.error));
-    }
+    dialog.append(lead, listed(facts));
+    if (vm.error) dialog.append(...blamed(vm));
     dialog.append(made("h3", vm.attempts.length || vm.left_out ? "Steps" : vm.outcome === FLYING ? "Under way" : "Nothing was sent to it"));
-    if (vm.left_out) dialog.append(made("p", `${vm.left_out} earlier ones are in report.json.`, "more"));
+    dialog.append(...earlier(vm.left_out));
     if (vm.attempts.length) dialog.append(steps(vm));
     dialog.showModal();
   }
+
+  function openHost(host) { // what was done to it, one thing after the other
+    framed(host.name);
+    dialog.append(listed([["UUID", host.uuid]]));
+    for (const deed of host.actions) {
+      const title = made("h3");
+      title.append(made("span", deedText(deed), `tag ${deed.tone}`));
+      dialog.append(title, listed([
+        ["Meaning", deed.text], ["Evidence", deed.evidence],
+        ["State", `${deed.before || "not read"} \u2192 ${deed.state || "not read"}`],
+        ["From", moment(deed.from, true)], ["To", moment(deed.to, true)],
+      ]));
+      if (deed.error || deed.cause) dialog.append(...blamed(deed));
+      dialog.append(...earlier(deed.left_out));
+      if (deed.attempts.length) dialog.append(steps(deed));
+    }
+    const button = made("button", "Show its VMs", "lead");
+    button.type = "button";
+    button.addEventListener("click", () => { dialog.close(); only("host", host.name); });
+    dialog.append(button);
+    dialog.showModal();
+  }
+
+  const deedText = (deed) => `${deed.action}: ${deed.outcome === null ? "under way" : spoken(deed.outcome)}`;
 
   function measured(vm) {
     return vm.evidence_seconds === null ? "" : `(${secondsText(vm.evidence_seconds)}, by the ${vm.basis})`;
@@ -311,13 +352,14 @@ const page = (() => {
     for (const title of ["Sent", "What", "Why", "Ended", "Result", "Job", "Error"]) head.append(made("th", title));
     for (const attempt of vm.attempts) {
       const row = body.insertRow(), error = [attempt.cause, attempt.error].filter(Boolean).join(": ");
+      const to = attempt.host ? ` to ${attempt.host}` : "";
       const limit = attempt.timeout === null ? "" : `, at most ${attempt.timeout} s`;
-      const texts = [moment(attempt.sent), `${attempt.type}${limit}`, attempt.reason, moment(attempt.ended),
+      const texts = [moment(attempt.sent), `${attempt.type}${to}${limit}`, attempt.reason, moment(attempt.ended),
         spoken(attempt.result), attempt.job, error];
       texts.forEach((text, index) => {
         const cell = made("td");
         cell.append(index === 5 ? made("small", text, "id") : text ?? "");
-        if (index === 0 || index === 3) cell.className = "time";
+        cell.className = { 0: "time", 2: "time", 3: "time", 4: "time" }[index] ?? "";
         row.append(cell);
       });
     }
@@ -339,19 +381,21 @@ const page = (() => {
       byHost.get(name).push(vm);
     }
     const rest = new Map(data.rest.filter((part) => part.from !== null).map((part) => [part.host, part]));
-    const names = [...new Set([...byHost.keys(), ...rest.keys()])].sort(compared);
+    const acted = new Map(data.hosts.map((host) => [host.name, { host, marks: marksOf(host) }]).filter(([, one]) => one.marks.length));
+    const names = [...new Set([...byHost.keys(), ...rest.keys(), ...acted.keys()])].sort(compared);
     height = HEAD;
     hosts = names.map((name) => {
       const spans = (byHost.get(name) ?? []).sort((one, other) => one.from - other.from), ends = [];
+      const { marks = [], host: itself = null } = acted.get(name) ?? {}, strip = marks.length ? 1 : 0; // above its VMs
       const laid = spans.map((vm) => {
         const until = Math.max(vm.to ?? data.to ?? data.now ?? vm.from, vm.from);
         let lane = ends.findIndex((end) => end <= vm.from);
         if (lane < 0) lane = ends.push(0) - 1;
         ends[lane] = until;
-        return { vm, lane, from: vm.from, to: until };
+        return { vm, lane: lane + strip, from: vm.from, to: until };
       });
-      const other = rest.get(name) ?? null, lanes = Math.max(1, ends.length + (other ? 1 : 0));
-      const host = { name, laid, other, top: height, lanes, own: ends.length };
+      const other = rest.get(name) ?? null, own = ends.length + strip, lanes = Math.max(1, own + (other ? 1 : 0));
+      const host = { name, laid, other, top: height, lanes, own, marks, itself };
       height += Math.max(lanes * LANE, 12) + GAP;
       return host;
     });
@@ -359,6 +403,7 @@ const page = (() => {
     for (const host of hosts) {
       for (const span of host.laid) moments.push(span.from, span.to);
       if (host.other) moments.push(host.other.from, host.other.to);
+      for (const mark of host.marks) moments.push(mark.from, mark.at);
     }
     const known = moments.filter((value) => value !== null);
     left = known.reduce((a, b) => Math.min(a, b), 0);
@@ -372,19 +417,35 @@ const page = (() => {
     }
   }
 
+  function marksOf(host) { // what was done to it by time; what it has entered lasts to the end
+    return host.actions.filter((deed) => deed.from !== null || deed.to !== null).map((deed) => {
+      const from = deed.from ?? deed.to, at = deed.to ?? data.to ?? data.now ?? from;
+      const lasts = deed.action === "maintain" && AFTERWARDS[deed.action] === afterwards(deed);
+      return { deed, from: Math.min(from, at), at: Math.max(from, at), lasts };
+    });
+  }
+
+  function afterwards(deed) { // what the legend says of it
+    if (DEEDS[deed.outcome] === "host") return AFTERWARDS[deed.action] ?? deed.action;
+    return deed.outcome === null ? "host: under way" : `host: ${spoken(deed.outcome)}`;
+  }
+
+  const deedColor = (deed) => (deed.outcome === null ? "flying" : DEEDS[deed.outcome] ?? "none");
+  const lastOf = (mark) => (mark.lasts ? data.to ?? data.now ?? right : mark.at);
+
   const inner = () => Math.max(200, chart.clientWidth - LABEL - 14) * zoom;
   const xOf = (seconds) => LABEL + ((seconds - left) / (right - left)) * inner() - chart.scrollLeft;
 
   const PAPER = {
     ink: "#000", soft: "#444", line: "#bbb", card: "#fff", focus: "#1f6feb", bad: "#b3261e", "o-clean": "#2f9e6a",
     "o-forced": "#e0a100", "o-cold": "#e2711d", "o-already": "#9fb8ab", "o-back": "#c2188f", "o-failed": "#d0342c",
-    "o-unknown": "#7a4fd0", "o-none": "#98a2b0", "o-flying": "#4a90d9",
+    "o-unknown": "#7a4fd0", "o-none": "#98a2b0", "o-flying": "#4a90d9", "o-moved": "#12a0b5", "o-host": "#44546a",
   };
 
   function colors() {
     const style = getComputedStyle(document.documentElement);
     for (const name of ["ink", "soft", "line", "card", "focus", "bad"]) palette[name] = style.getPropertyValue(`--${name}`);
-    for (const name of new Set([...Object.values(COLORS), "none"])) palette[`o-${name}`] = style.getPropertyValue(`--o-${name}`);
+    for (const name of new Set([...Object.values(COLORS), "none", "host"])) palette[`o-${name}`] = style.getPropertyValue(`--o-${name}`);
   }
 
   const colorOf = (outcome) => palette[`o-${COLORS[outcome] ?? "none"}`];
@@ -412,7 +473,8 @@ const page = (() => {
       brush.fillStyle = palette.line;
       brush.fillRect(0, top + tallest + GAP / 2, width, 0.5);
       for (const span of host.laid) bar(xOf(span.from), xOf(span.to), top + span.lane * LANE, colorOf(span.vm.outcome), 1);
-      if (host.other) bar(xOf(host.other.from), xOf(host.other.to), top + host.own * LANE, palette["o-clean"], 0.35);
+      if (host.other) bar(xOf(host.other.from), xOf(host.other.to), top + host.own * LANE, colorOf(commonest(host.other)), 0.35);
+      for (const mark of host.marks) done(mark, top);
     }
     brush.fillStyle = palette.card;
     brush.fillRect(0, 0, LABEL - 6, tall);
@@ -430,6 +492,21 @@ const page = (() => {
     brush.fillStyle = color;
     brush.fillRect(from, top, Math.max(1.5, to - from - 0.5), LANE - 2);
     brush.globalAlpha = 1;
+  }
+
+  function done(mark, top) { // to the host: a faint bar while it took, then a full one where it lasts, else a diamond
+    const color = palette[`o-${deedColor(mark.deed)}`], x = xOf(mark.at), half = (LANE - 1) / 2, middle = top + half - 0.5;
+    if (xOf(mark.from) < x - 1) bar(xOf(mark.from), x, top, color, 0.35);
+    if (mark.lasts) return bar(x, xOf(lastOf(mark)), top, color, 1);
+    if (mark.deed.outcome === null) return;
+    brush.fillStyle = color;
+    brush.beginPath();
+    for (const [right, down] of [[0, -half], [half, 0], [0, half], [-half, 0]]) brush.lineTo(x + right, middle + down);
+    brush.fill();
+  }
+
+  function commonest(part) {
+    return Object.entries(part.outcomes).sort(([, one], [, other]) => other - one)[0]?.[0];
   }
 
   function fitted(text, width) {
@@ -494,24 +571,34 @@ const page = (() => {
 
   function at(event) {
     const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top + chart.scrollTop;
-    if (event.clientY - box.top < HEAD) return [null, null];
+    if (event.clientY - box.top < HEAD) return [null, null, null];
     const host = hosts.find((one) => y >= one.top && y < one.top + Math.max(one.lanes * LANE, 12) + GAP) ?? null;
-    if (!host || x < LABEL) return [host, null];
+    if (!host || x < LABEL) return [host, null, null];
     const lane = Math.floor((y - host.top) / LANE);
-    return [host, host.laid.find((span) => span.lane === lane && x >= xOf(span.from) - 2 && x <= xOf(span.to) + 2) ?? null];
+    if (lane === 0 && host.marks.length) return [host, null, nearest(host.marks, x)];
+    return [host, host.laid.find((span) => span.lane === lane && x >= xOf(span.from) - 2 && x <= xOf(span.to) + 2) ?? null, null];
+  }
+
+  function nearest(marks, x) { // a diamond before the bar beneath it
+    const near = marks.filter((mark) => x >= xOf(mark.from) - 5 && x <= xOf(lastOf(mark)) + 5);
+    const off = (mark) => (Math.abs(x - xOf(mark.at)) <= 5 ? Math.abs(x - xOf(mark.at)) : 6);
+    return near.sort((one, other) => off(one) - off(other))[0] ?? null;
   }
 
   function tip(event) {
-    const [host, span] = at(event);
+    const [host, span, mark] = at(event);
     let text = "\u00a0";
     if (span) {
       const vm = span.vm;
       text = `${shownName(vm)} on ${host.name}: ${spoken(vm.outcome)}, ${moment(vm.from)} to ${moment(vm.to) || "now"}`;
+    } else if (mark) {
+      const { deed } = mark, when = deed.to === null ? `since ${moment(mark.from)}` : moment(deed.to);
+      text = `${host.name}: ${deedText(deed)}, ${when}${deed.evidence ? `: ${deed.evidence}` : ""}`;
     } else if (host) {
       text = host.other ? `${host.name}: also ${restText(host.other)}` : `${host.name}: ${host.laid.length} VMs`;
     }
     find(".tip", timeline).textContent = text;
-    canvas.style.cursor = span || host ? "pointer" : "default";
+    canvas.style.cursor = host ? "pointer" : "default";
   }
 
   function restText(part) {
@@ -534,14 +621,20 @@ const page = (() => {
     colors();
     const seen = new Set(vms.filter((vm) => vm.from !== null).map((vm) => vm.outcome));
     for (const part of data.rest) for (const word of Object.keys(part.outcomes)) seen.add(word);
-    find(".legend", timeline).replaceChildren(...[...Object.keys(data.outcomes), FLYING, NONE].filter((one) => seen.has(one)).map((word) => {
-      const entry = made("span"), swatch = made("i");
-      swatch.style.background = `var(--o-${COLORS[word] ?? "none"})`;
-      entry.append(swatch, spoken(word));
-      return entry;
-    }));
+    const words = [...Object.keys(data.outcomes), FLYING, NONE].filter((one) => seen.has(one)), marks = new Map();
+    for (const mark of hosts.flatMap((host) => host.marks)) marks.set(afterwards(mark.deed), mark);
+    const entries = words.map((word) => legend(spoken(word), COLORS[word] ?? "none", ""));
+    for (const [text, mark] of marks) entries.push(legend(text, deedColor(mark.deed), mark.lasts || mark.deed.outcome === null ? "" : "mark"));
+    find(".legend", timeline).replaceChildren(...entries);
     chart.style.height = `${Math.min(height + 2, 520)}px`;
     draw();
+  }
+
+  function legend(text, color, kind) {
+    const entry = made("span"), swatch = made("i", null, kind);
+    swatch.style.background = `var(--o-${color})`;
+    entry.append(swatch, text);
+    return entry;
   }
 
   function startTimeline() {
@@ -555,8 +648,9 @@ const page = (() => {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { colors(); soon(); });
     canvas.addEventListener("mousemove", tip);
     canvas.addEventListener("click", (event) => {
-      const [host, span] = at(event);
+      const [host, span, mark] = at(event);
       if (span) open(span.vm);
+      else if (mark) openHost(host.itself);
       else if (host) only("host", host.name);
     });
     chart.addEventListener("wheel", (event) => {
@@ -636,7 +730,7 @@ const page = (() => {
   startTable();
   startTimeline();
   addEventListener("beforeprint", () => {
-    for (const folded of all("details")) folded.open = true;
+    for (const folded of all("details:not(.deed)")) folded.open = true; // what went wrong with a host stands beside its fold
     if (data) paintRows(true);
     if (hosts.length) { chart.style.height = `${Math.min(height + 2, 4000)}px`; palette = { ...PAPER }; draw(true); }
   });
