@@ -60,8 +60,9 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
             words = ", ".join(f"{key} {one_line(str(value))}" for key, value in data.items())
             click.echo(f"  {event.at} {event.kind} {words}".rstrip())
         for attempt in found.attempts:
+            to = f" to host {one_line(attempt.host_uuid)}" if attempt.host_uuid is not None else ""
             click.echo(
-                f"  {attempt.sent_at or 'not sent'} {attempt.type} ({attempt.reason}) job {attempt.job_uuid}: "
+                f"  {attempt.sent_at or 'not sent'} {attempt.type}{to} ({attempt.reason}) job {attempt.job_uuid}: "
                 f"{attempt.result} {attempt.ended_at or ''}".rstrip()
             )
 

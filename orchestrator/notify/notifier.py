@@ -14,13 +14,14 @@ from orchestrator.model.safe import one_line
 from orchestrator.notify.send import NotToldError, post, run
 from orchestrator.notify.targets import Command, Target, Webhook
 from orchestrator.observe.picture import Picture
-from orchestrator.observe.words import news, outcomes
+from orchestrator.observe.words import missed_lines, news, outcomes
 from orchestrator.plan.model import Occasion
 
 _TRIES, _WAIT_SECONDS = 3, 1.0
 _MOST_WAITING = 100
 """Messages that wait for one target; older ones are left out, and that is said."""
-_CAUSES = 3
+_CAUSES, _HOSTS = 3, 5
+"""How many of each are named at the end."""
 
 
 class Notifier:
@@ -91,7 +92,7 @@ class Notifier:
                 causes = sorted(picture.causes.items(), key=lambda item: -item[1].total())[:_CAUSES]
                 blamed = "; ".join(f"{hosts.total()} for {one_line(cause, 80)}" for cause, hosts in causes)
                 told = f"{status}, exit code {data['exit_code']}: {outcomes(picture) or 'no VM has an outcome'}"
-                return f"{told}; failures: {blamed}" if blamed else told
+                return "; ".join([told, *([f"failures: {blamed}"] if blamed else []), *missed_lines(picture, _HOSTS)])
             case _:
                 return news(event, picture) or event.kind
 

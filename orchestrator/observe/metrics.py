@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from orchestrator.model.event import Event
-from orchestrator.model.outcome import Outcome
+from orchestrator.model.outcome import HostOutcome, Outcome
+from orchestrator.model.report import HostAction
 from orchestrator.observe.picture import Picture, moment
 
 _EVERY_SECONDS = 5.0
@@ -43,16 +45,27 @@ class Metrics:
         values, counts, lines = self._values(), self._picture.outcomes, list[str]()
         for name, kind, text in METRICS:
             lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-            if name == _VMS:
+            if name == _HOSTS:
+                lines += self._hosts()
+            elif name == _VMS:
                 lines += [f'{name}{{run="{self._run}",outcome="{word}"}} {counts[word]}' for word in Outcome]
             else:
                 lines.append(f'{name}{{run="{self._run}"}} {values[name.removeprefix(_PREFIX)]:.15g}')
         return "\n".join(lines) + "\n"
 
+    def _hosts(self) -> list[str]:
+        counts, run = self._picture.host_counts(), self._run
+        return [
+            f'{_HOSTS}{{run="{run}",action="{action}",outcome="{word}"}} {counts[action][word] if action in counts else 0}'
+            for action in get_args(HostAction)
+            for word in HostOutcome
+        ]
+
     def _values(self) -> dict[str, float]:
         picture = self._picture
         return {
             "targets": picture.targets,
+            "hosts_to_empty": picture.hosts_to_empty,
             "in_flight": len(picture.flights),
             "finished": picture.finished,
             "node_away": picture.away,
@@ -64,11 +77,13 @@ class Metrics:
         }
 
 
-_PREFIX, _VMS = "orchestrator_run_", "orchestrator_run_vms"
+_PREFIX, _VMS, _HOSTS = "orchestrator_run_", "orchestrator_run_vms", "orchestrator_run_hosts"
 METRICS = (
     ("orchestrator_run_targets", "gauge", "VMs of the run."),
     ("orchestrator_run_in_flight", "gauge", "VMs that have had their turn and no outcome yet."),
     (_VMS, "gauge", "VMs by the outcome that they have."),
+    ("orchestrator_run_hosts_to_empty", "gauge", "Hosts that the run is to empty."),
+    (_HOSTS, "gauge", "Hosts by what was done to them (`action`) and the outcome that it has."),
     ("orchestrator_run_finished", "gauge", "1 once the run is over."),
     ("orchestrator_run_node_away", "gauge", "1 while the node takes no query."),
     ("orchestrator_run_paused", "gauge", "1 while an operator pauses the run."),

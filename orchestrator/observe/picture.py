@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.model.event import Event
-from orchestrator.model.outcome import BAD, Outcome
+from orchestrator.model.outcome import BAD, HOST_GOOD, HostOutcome, Outcome
 
+_SENDS = frozenset({"cold", "stop"})
+"""Steps with which something is sent."""
 _SLOW = 1.5
 """So many times its usual time, and a VM is named: slow, or never?"""
 
@@ -24,10 +26,10 @@ class Flight:
     since: float
     usual_seconds: float | None
     phase: str = "read"
-    """`read`, `waiting` (for its turn to be sent), or what was sent: `grace`, `cold`, `start`."""
+    """`read`, `waiting` (for its turn to be sent), or what was sent: `grace`, `cold`, `start`, `migrate`."""
     sent: float | None = None
     steps: tuple[tuple[float, str], ...] = ()
-    """What happens next by itself, and when: `power_cut`, `cold`, `give_up`."""
+    """What happens next by itself, and when: `power_cut`, `cold`, `stop`, `give_up`."""
 
     def next_step(self, now: float) -> tuple[float, str] | None:
         """The next of its steps; None where none is to come."""
@@ -66,6 +68,10 @@ class Picture:
     to_come: int = 0
     """Of these, the outcomes that are told: a run that is carried on does not tell again what it had."""
     starts: bool = False
+    hosts_to_empty: int = 0
+    """Hosts that the run is to empty; 0 where it is to empty none."""
+    host_deeds: dict[str, dict[str, HostOutcome | None]] = field(default_factory=dict)
+    """By a host's UUID: what was done to it, in the order of its beginning, and what became of that; None: under way."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     flights: dict[str, Flight] = field(default_factory=dict)
     waves: dict[str, Tally] = field(default_factory=dict)
@@ -105,6 +111,25 @@ class Picture:
         """The name to show for a host."""
         return "no host" if uuid is None else self._shown.get(uuid, uuid)
 
+    def host_counts(self) -> dict[str, Counter[HostOutcome]]:
+        """What was done to hosts, and on how many it had which outcome."""
+        found: dict[str, Counter[HostOutcome]] = {}
+        for deeds in self.host_deeds.values():
+            for action, outcome in deeds.items():
+                counter = found.setdefault(action, Counter())
+                if outcome is not None:
+                    counter[outcome] += 1
+        return found
+
+    def hosts_missed(self) -> list[tuple[str, str, HostOutcome]]:
+        """Hosts to which something was not done: the name to show, what, and its outcome."""
+        return [
+            (self.host_name(uuid), action, outcome)
+            for uuid, deeds in self.host_deeds.items()
+            for action, outcome in deeds.items()
+            if outcome is not None and outcome not in HOST_GOOD
+        ]
+
     def __call__(self, event: Event) -> None:
         """Take one event."""
         data = event.data
@@ -119,6 +144,10 @@ class Picture:
                 self._sent(flight, data, event.at)
             case "run.hosts":
                 self._shown |= data["names"]
+            case "host.sent" | "host.outcome":
+                self._host(data)
+            case "vms.found":
+                self._found(data)
             case "vm.outcome":
                 self._outcome(event)
             case "wave.finished":
@@ -136,7 +165,7 @@ class Picture:
             case "run.halted":
                 self.halted = data["reason"]
                 for flight in self.flights.values():  # nothing is sent any more, a cold stop neither
-                    flight.steps = tuple((at, "give_up" if what == "cold" else what) for at, what in flight.steps)
+                    flight.steps = tuple((at, "give_up" if what in _SENDS else what) for at, what in flight.steps)
             case "window.ended" if data["at_end"] != "finish":
                 for flight in self.flights.values():  # which is cut short now, in a way of its own
                     flight.steps = ()
@@ -149,11 +178,25 @@ class Picture:
                 pass
 
     def _begin(self, data: Mapping[str, Any], *, resumed: bool) -> None:
-        self.plan, self.resumed, self.starts = data["plan"], resumed, "to_start" in data
-        left = data["to_start" if self.starts else "to_stop"]
-        self.targets, self.to_come = data["targets"], left if resumed else data["targets"]
+        self.plan, self.resumed, self.starts = data["plan"], resumed, data.get("to_start") is not None
+        self.hosts_to_empty = data.get("hosts") or 0
+        self.targets, self.to_come = data["targets"], to_come(data) if resumed else data["targets"]
         self.closes = data["closes"]
         self.waves = {name: Tally(to_do=count) for name, count in data["waves"].items()}
+
+    def _host(self, data: Mapping[str, Any]) -> None:
+        if data["name"] is not None:
+            self._shown[data["host"]] = data["name"]
+        outcome = data.get("outcome")
+        self.host_deeds.setdefault(data["host"], {})[data["action"]] = None if outcome is None else HostOutcome(outcome)
+
+    def _found(self, data: Mapping[str, Any]) -> None:
+        self.targets += data["vms"]
+        self.to_come += data["vms"]
+        for wave, count in data["waves"].items():
+            tally = self.waves.setdefault(wave, Tally())
+            tally.to_do += count
+            tally.finished = False
 
     def _start(self, event: Event) -> None:
         data, uuid = event.data, str(event.vm_uuid)
@@ -201,6 +244,11 @@ class Picture:
             self.causes.setdefault(cause, Counter())[host] += 1
 
 
+def to_come(data: Mapping[str, Any]) -> int:
+    """How many VMs a run's first event says are to be started, or stopped and migrated."""
+    return sum(data.get(f"to_{verb}") or 0 for verb in ("start", "stop", "migrate"))
+
+
 def moment(at: str) -> float:
     """Seconds since 1970."""
     return datetime.fromisoformat(at).timestamp()
@@ -208,5 +256,5 @@ def moment(at: str) -> float:
 
 def _steps(data: Mapping[str, Any]) -> tuple[tuple[float, str], ...]:
     cut, until = data["power_cut_at"], moment(data["until"])
-    last = until, "cold" if data["then"] == "cold" else "give_up"
+    last = until, data["then"] if data["then"] in _SENDS else "give_up"
     return (last,) if cut is None else ((moment(cut), "power_cut"), last)

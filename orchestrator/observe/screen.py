@@ -10,15 +10,16 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.model.event import Event
+from orchestrator.model.outcome import HOST_GOOD
 from orchestrator.model.safe import one_line, visible
 from orchestrator.observe.picture import Picture, Tally
-from orchestrator.observe.words import clock, counts, news, outcomes, slow_line, standing
+from orchestrator.observe.words import clock, counts, hosts_lines, news, outcomes, slow_line, standing
 
 _BAR = 30
-_WAVES, _HOSTS, _CAUSES, _SLOW = 8, 5, 5, 8
+_WAVES, _HOSTS, _CAUSES, _SLOW, _MISSED = 8, 5, 5, 8, 5
 """How many of each are shown; the rest is counted."""
 _NAMED = 12
-"""VMs that failed that get a line above the picture."""
+"""VMs that failed, and hosts, that get a line above the picture."""
 _QUIET = frozenset({"run.forecast", "run.started", "wave.opened"})
 """News that the picture itself shows."""
 
@@ -37,7 +38,7 @@ class Screen:
         self._picture = Picture()
         self._live: Live | None = None
         self._open = False
-        self._named = 0
+        self._named = {"vm.outcome": 0, "host.outcome": 0}
         self._bars = "#+." if self._console.options.ascii_only else "█▒░"
 
     @property
@@ -57,11 +58,11 @@ class Screen:
             self.tick()
 
     def _print(self, line: str, event: Event) -> None:
-        if event.kind == "vm.outcome":
-            self._named += 1
-            if self._named > _NAMED:
+        if event.kind in self._named:
+            self._named[event.kind] += 1
+            if self._named[event.kind] > _NAMED:
                 return
-            if self._named == _NAMED:
+            if self._named[event.kind] == _NAMED:
                 line += "  (further ones are counted below, and named in the report)"
         self._console.print(Text(line, style=_style(event)), soft_wrap=True)
 
@@ -101,6 +102,7 @@ class Screen:
             parts.append(_waves(picture, self._bars))
         for title, lines in (
             ("so far", [outcomes(picture)] if picture.done else []),
+            ("hosts", hosts_lines(picture, _MISSED)),
             ("busiest hosts", _busiest(picture)),
             ("failed", _failed(picture)),
             ("slow or never?", _limited([slow_line(flight, now) for flight in picture.slow(now)], _SLOW)),
@@ -189,4 +191,6 @@ def _block(title: str, lines: list[str]) -> RenderableType:
 def _style(event: Event) -> str:
     if event.kind in {"budget.crossed", "run.halted", "node.away", "window.crossed", "window.closed", "window.ended"}:
         return "yellow"
+    if event.kind == "host.outcome":
+        return "" if event.data["outcome"] in HOST_GOOD else "red"
     return "red" if event.kind == "vm.outcome" else ""

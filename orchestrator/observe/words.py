@@ -1,10 +1,14 @@
 """What an event, and what is slow, say to a person: one plain line each, everything from outside made safe."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from orchestrator.model.event import Event
+from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import GOOD, Outcome
+from orchestrator.model.outcome import GOOD, HOST_GOOD, HostOutcome, Outcome
 from orchestrator.model.safe import one_line
-from orchestrator.observe.picture import Flight, Picture
+from orchestrator.observe.picture import Flight, Picture, to_come
 
 _ONLY_WAVE = "all"
 _AT_END = {
@@ -15,6 +19,7 @@ _AT_END = {
 _STEPS = {
     "power_cut": "the node cuts its power",
     "cold": "a cold stop",
+    "stop": "a stop",
     "give_up": "it is given up, and read once more",
 }
 _PHASES = {
@@ -23,7 +28,11 @@ _PHASES = {
     "grace": "shutting down",
     "cold": "cold stop",
     "start": "starting",
+    "migrate": "migrating",
 }
+_MEANT = {"maintain": 0, "disable": 1}
+"""What a count of hosts is about, where several things were done to them: what is done last to one that is emptied."""
+_DONE = (HostOutcome.DONE, HostOutcome.ALREADY)
 
 
 def news(event: Event, before: Picture) -> str | None:
@@ -31,12 +40,11 @@ def news(event: Event, before: Picture) -> str | None:
     data = event.data
     match event.kind:
         case "run.started":
-            verb = "stop" if "to_stop" in data else "start"
-            return f"{data['targets']} targets, {data[f'to_{verb}']} to {verb}"
+            hosts = f"; {_many(data['hosts'], 'host')} to be emptied" if data.get("hosts") else ""
+            return f"{data['targets']} targets, {_to_do(data)}{hosts}"
         case "run.resumed":
-            left = data["to_stop"] if "to_stop" in data else data["to_start"]
             return (
-                f"carried on: {data['targets']} targets, {left} of them without an outcome, "
+                f"carried on: {data['targets']} targets, {to_come(data)} of them without an outcome, "
                 f"{data['under_way']} of those sent already"
             )
         case "vm.outcome":
@@ -45,6 +53,13 @@ def news(event: Event, before: Picture) -> str | None:
                 return None
             name = one_line(str(data["name"] or event.vm_uuid))
             return f"{outcome}: {name}: {one_line(str(data['evidence'] or ''))}"
+        case "host.outcome":
+            return _host_news(event)
+        case "vms.found":
+            waves = ", ".join(f"{one_line(wave)} {count}" for wave, count in data["waves"].items() if wave != _ONLY_WAVE)
+            have = "has" if data["vms"] == 1 else "have"
+            where = f" ({waves})" if waves else ""
+            return f"{_many(data['vms'], 'VM')} {have} turned up on hosts that are emptied, to have a turn too{where}"
         case "node.away":
             return f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back"
         case "node.back":
@@ -89,16 +104,72 @@ def news(event: Event, before: Picture) -> str | None:
             return None
 
 
+def _to_do(data: Mapping[str, Any]) -> str:
+    """`300 to stop`, `30 to migrate, 10 to stop`."""
+    start, stop, migrate = (data.get(f"to_{verb}") for verb in ("start", "stop", "migrate"))
+    if start is not None:
+        return f"{start} to start"
+    if not migrate:
+        return f"{stop} to stop"
+    return f"{migrate} to migrate" + (f", {stop} to stop" if stop else "")
+
+
+def _host_news(event: Event) -> str | None:
+    data, outcome = event.data, HostOutcome(event.data["outcome"])
+    host = f"host {one_line(str(data['name'] or data['host']), 60)}"
+    if outcome is HostOutcome.ALREADY:
+        return None
+    if outcome in HOST_GOOD:
+        return f"{host} {host_words(data['action'], outcome)}"
+    return f"{outcome}: {host}: {one_line(str(data['evidence'] or data['cause'] or host_words(data['action'], outcome)))}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def clock(at: str) -> str:
     """`14:02:11Z` of an RFC 3339 time in UTC."""
     return f"{at[11:19]}Z"
 
 
 def counts(picture: Picture) -> str:
-    """`120/300 done, 48 in flight`, and what holds it up."""
+    """`120/300 done, 48 in flight`, what holds it up, and `1/4 hosts in maintenance`."""
     braked = "" if picture.braked is None else f", braked to {picture.braked:.3g} requests a second"
     paused = ", paused" if picture.paused else ""
-    return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}"
+    return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}{_hosts_count(picture)}"
+
+
+def _hosts_count(picture: Picture) -> str:
+    found = picture.host_counts()
+    if not picture.hosts_to_empty and not found:
+        return ""
+    total = max(picture.hosts_to_empty, len(picture.host_deeds))
+    if not found:
+        return f"; {_many(total, 'host')} to empty"
+    if picture.starts:
+        back = sum(all(outcome in _DONE for outcome in deeds.values()) for deeds in picture.host_deeds.values())
+        return f"; {back}/{_many(total, 'host')} back"
+    action = min(found, key=lambda action: _MEANT.get(action, len(_MEANT)))
+    done = sum(found[action][outcome] for outcome in _DONE)
+    return f"; {done}/{_many(total, 'host')} {host_state(action)}"
+
+
+def hosts_lines(picture: Picture, most: int) -> list[str]:
+    """What has been done to hosts, counted, and the first of those to which something was not done."""
+    parts = []
+    for action, outcomes_of in picture.host_counts().items():
+        done = sum(outcomes_of[outcome] for outcome in _DONE)
+        others = [f"{count} {outcome}" for outcome, count in outcomes_of.items() if count and outcome not in _DONE]
+        parts.append(", ".join([f"{done} {host_state(action)}", *others]))
+    return ["; ".join(parts), *missed_lines(picture, most)] if parts else []
+
+
+def missed_lines(picture: Picture, most: int) -> list[str]:
+    """`host rack-12-host-02 was not put into maintenance, for it is not empty`, for so many hosts; the rest is counted."""
+    missed = picture.hosts_missed()
+    lines = [f"host {one_line(name, 60)} {host_words(action, outcome)}" for name, action, outcome in missed[:most]]
+    return [*lines, f"and {_many(len(missed) - most, 'host')} more"] if len(missed) > most else lines
 
 
 def standing(picture: Picture) -> str:

@@ -10,10 +10,12 @@ from rich.console import Console
 
 from orchestrator.model.event import Event
 from orchestrator.model.moment import rfc3339
+from orchestrator.model.outcome import HostOutcome
+from orchestrator.observe.metrics import Metrics
 from orchestrator.observe.picture import Picture
 from orchestrator.observe.progress import EVERY_SECONDS, Progress
 from orchestrator.observe.screen import Screen
-from orchestrator.observe.words import counts, outcomes, slow_line
+from orchestrator.observe.words import counts, missed_lines, news, outcomes, slow_line
 
 NOW = 1_800_000_000.0
 
@@ -297,3 +299,141 @@ def test_what_is_found_otherwise_later_is_counted() -> None:
     picture = picture_of(resumed, started("a"), ended("a"), ended("old", "came_back"), ended("b", "skipped"))
     assert counts(picture) == "2/2 done, 0 in flight"
     assert outcomes(picture) == "1 came_back, 1 skipped, 1 stopped_clean"
+
+
+EVACUATION = {"to_stop": 1, "to_migrate": 3, "hosts": 4}
+
+
+def host(action: str, outcome: str | None, number: int = 1, **more: Any) -> Event:
+    """What is done to a host: sent, or with its outcome."""
+    data: dict[str, Any] = {"host": f"h{number}", "name": f"rack-12-host-{number:02}", "action": action}
+    if outcome is None:
+        return event("host.sent", **data, job_uuid="j", until=rfc3339(NOW + 600))
+    return event("host.outcome", **{**data, "outcome": outcome, "evidence": None, "cause": None, **more})
+
+
+def found(vms: int, **waves: int) -> Event:
+    """So many VMs have turned up, in these waves."""
+    return event("vms.found", vms=vms, waves=waves, hosts=1)
+
+
+def test_hosts_are_counted_by_what_was_done_last() -> None:
+    """Disabled first, then in maintenance; what was so already counts, what is under way does not yet."""
+    picture = picture_of(begun(**EVACUATION))
+    assert (picture.hosts_to_empty, counts(picture)) == (4, "0/4 done, 0 in flight; 4 hosts to empty")
+    for number in range(1, 5):
+        picture(host("disable", "already" if number == 1 else "done", number))
+    assert counts(picture) == "0/4 done, 0 in flight; 4/4 hosts disabled"
+    picture(host("maintain", None))
+    assert counts(picture).endswith("; 0/4 hosts in maintenance")
+    picture(host("maintain", "done"))
+    picture(host("maintain", "not_empty", 2))
+    assert counts(picture).endswith("; 1/4 hosts in maintenance")
+    assert picture.host_deeds["h1"] == {"disable": HostOutcome.ALREADY, "maintain": HostOutcome.DONE}
+    assert picture.hosts_missed() == [("rack-12-host-02", "maintain", HostOutcome.NOT_EMPTY)]
+
+
+def test_the_hosts_of_a_restore_are_counted() -> None:
+    """Enabled, or disabled as they were before: both are back."""
+    start: dict[str, Any] = {"plan": "p", "targets": 1, "to_start": 1, "waves": {"all": 1}, "closes": None}
+    picture = picture_of(event("run.started", **start), host("enable", "done"), host("disable", "done", 2))
+    picture(host("enable", "failed", 3))
+    assert counts(picture) == "0/1 done, 0 in flight; 2/3 hosts back"
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (host("disable", "done"), "host rack-12-host-01 is disabled"),
+        (host("maintain", "done"), "host rack-12-host-01 is empty and in maintenance"),
+        (host("enable", "left"), "host rack-12-host-01 was left alone, for somebody has had it since"),
+        (host("disable", "already"), None),
+        (host("disable", None), None),
+        (
+            host("maintain", "not_empty", evidence="2 VMs are left on it: a, b"),
+            "not_empty: host rack-12-host-01: 2 VMs are left on it: a, b",
+        ),
+        (host("maintain", "failed", cause="HOST.1001"), "failed: host rack-12-host-01: HOST.1001"),
+        (host("maintain", "unknown"), "unknown: host rack-12-host-01: may or may not be in maintenance"),
+        (host("disable", "done", name=None), "host h1 is disabled"),
+        (host("disable", "done", name="a\x1b[1m\nb"), "host a\\x1b[1m b is disabled"),
+        (found(3, app=2, db=1), "3 VMs have turned up on hosts that are emptied, to have a turn too (app 2, db 1)"),
+        (found(1, all=1), "1 VM has turned up on hosts that are emptied, to have a turn too"),
+        (begun(**EVACUATION), "4 targets, 3 to migrate, 1 to stop; 4 hosts to be emptied"),
+        (begun(**{**EVACUATION, "to_stop": 0}), "4 targets, 3 to migrate; 4 hosts to be emptied"),
+        (begun(to_migrate=None, hosts=None), "4 targets, 4 to stop"),
+        (
+            event("run.resumed", **begun(9, **EVACUATION).data, under_way=2),
+            "carried on: 9 targets, 4 of them without an outcome, 2 of those sent already",
+        ),
+    ],
+)
+def test_what_becomes_of_a_host_has_a_line(told: Event, line: str | None) -> None:
+    """Whatever was done or not, in the words of its evidence; nothing of what was so already."""
+    assert news(told, Picture()) == line
+
+
+def test_vms_that_turn_up_are_to_come_too() -> None:
+    """They are targets, and their wave, though it was over, goes on."""
+    picture = picture_of(begun(**EVACUATION), event("wave.finished", wave="db"), found(3, db=2, late=1))
+    assert (picture.targets, counts(picture)[:8]) == (7, "0/7 done")
+    waves = [(name, tally.to_do, tally.finished) for name, tally in picture.waves.items()]
+    assert waves == [("app", 3, False), ("db", 3, False), ("late", 1, False)]
+
+
+def test_a_migration_is_told_as_one() -> None:
+    """It has no power cut; what follows one that fails is a stop, and after a halt nothing."""
+    migration = event("vm.sent", "a", type="migrate", job_uuid="j", power_cut_at=None, until=rfc3339(NOW + 250), then="stop")
+    picture = picture_of(begun(**EVACUATION), started("a"), migration)
+    (slow,) = picture.slow(NOW + 40)
+    words = "vm a on kvm-h1: migrating for 40 s, usually 20 s in all"
+    assert slow_line(slow, NOW + 40) == f"{words}; {rfc3339(NOW + 250)[11:19]}Z: a stop"
+    picture(event("run.halted", reason="operator", jobs=1))
+    assert "given up" in slow_line(slow, NOW + 40)
+    picture(ended("a", "migrated"))
+    assert outcomes(picture) == "1 migrated"
+
+
+def test_a_terminal_has_a_line_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done to how many, and the first of those to which it was not; many hosts do not roll over it."""
+    disabled = [host("disable", "done", number) for number in range(1, 41)]
+    refused = [host("maintain", "failed", number, cause="HOST.1001") for number in range(1, 9)]
+    first = begun(**{**EVACUATION, "hosts": 40})
+    drawn, said = screen(monkeypatch, first, *disabled, host("maintain", "done", 9), *refused)
+    assert "0/4 done, 0 in flight; 1/40 hosts in maintenance" in drawn
+    assert re.search(r"hosts +40 disabled; 1 in maintenance, 8 failed", drawn), drawn
+    assert drawn.count("could not be put into maintenance") == 5
+    assert "and 3 hosts more" in drawn
+    assert said.count("is disabled") == 12
+
+
+def test_metrics_count_hosts() -> None:
+    """By what was done to them and its outcome, each from the beginning on, and how many are to be emptied."""
+    written = list[str]()
+    metrics = Metrics(written.append, "r")
+    metrics(begun(**EVACUATION))
+    assert 'orchestrator_run_hosts{run="r",action="maintain",outcome="done"} 0' in written[-1]
+    for one in (
+        host("disable", "done"),
+        host("disable", "done", 2),
+        host("maintain", "not_empty", 2),
+        ended("a", "migrated"),
+    ):
+        metrics(one)
+    text = metrics.text()
+    for line in (
+        "# TYPE orchestrator_run_hosts gauge",
+        'orchestrator_run_hosts{run="r",action="disable",outcome="done"} 2',
+        'orchestrator_run_hosts{run="r",action="maintain",outcome="not_empty"} 1',
+        'orchestrator_run_hosts_to_empty{run="r"} 4',
+        'orchestrator_run_vms{run="r",outcome="migrated"} 1',
+    ):
+        assert line in text.splitlines()
+
+
+def test_hosts_that_were_missed_are_named_up_to_a_number() -> None:
+    """The rest is counted."""
+    picture = picture_of(*(host("maintain", "failed", number) for number in range(1, 4)))
+    wanted = "host rack-12-host-01 could not be put into maintenance"
+    assert missed_lines(picture, 1) == [wanted, "and 2 hosts more"]
+    assert len(missed_lines(picture, 3)) == 3
