@@ -22,6 +22,8 @@ _AT_ONCE = 200
 _LEAST_SECONDS, _REST = 1.0, 20.0
 """Between two messages to one reader at least, and as a multiple of what the last took to make: a run comes first."""
 _SLOW = 10
+_CHANGING = frozenset({"waves", "window", "to", "targets"})
+"""What is told of the run itself with each message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Message:
 @dataclass(eq=False, slots=True)
 class _Reader:
     changed: set[str] = field(default_factory=set)
+    told: int = 0
+    """Of the run's targets, those in the plan's order that it has a row for; more may turn up while the run goes on."""
 
 
 class Feed:
@@ -73,6 +77,7 @@ class Feed:
                 began = time.monotonic()
                 if data is None:
                     data = PageData(self._report(), self.picture.host_name)
+                    reader.told = data.report.totals["targets"]
                     yield Message("begin", await self._whole(data, live=True))
                 else:
                     yield Message("update", await self._change(data, reader))
@@ -111,16 +116,25 @@ class Feed:
                 yield vm
 
     async def _change(self, data: PageData, reader: _Reader) -> str:
-        changed, reader.changed = sorted(reader.changed), set()
-        rows = [row async for vm in self._vms(changed) if (row := data.change(vm)) is not None]
         report, now = self._report(), data.since(rfc3339(time.time()))
+        changed, reader.changed = reader.changed | self._found(data, reader, report), set()
+        rows = [row async for vm in self._vms(sorted(changed)) if (row := data.change(vm)) is not None]
         flights = self.picture.flights.values()
-        about = {key: value for key, value in data.about(report).items() if key in {"waves", "window", "to"}}
+        about = {key: value for key, value in data.about(report).items() if key in _CHANGING}
+        if (hosts := data.new_hosts(report)) is not None:
+            about["hosts"] = hosts
         flying = [[vm.uuid, *map(_short, (vm.name, vm.host, vm.wave)), data.since(rfc3339(vm.since))] for vm in flights]
         return (
             f'{{{self._around(report)},"rows":[{",".join(rows)}],"words":{data.new_words()},'
             f'"about":{to_json(about)},"flying":{to_json(flying)},"now":{to_json(now)}}}'
         )
+
+    def _found(self, data: PageData, reader: _Reader, report: RunReport) -> set[str]:
+        """VMs that have turned up since; of very many those that wait have no row."""
+        targets = report.totals["targets"]
+        found = self._journal.uuids(self._run_id)[reader.told :] if data.whole and targets > reader.told else []
+        reader.told = targets
+        return set(found)
 
     def _around(self, report: RunReport) -> str:
         """What stands above the timeline, and what happens now."""

@@ -4,19 +4,21 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
+from orchestrator.journal.interface import Journal
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.live import feed as module
 from orchestrator.live.feed import Feed, Message
 from orchestrator.model.event import Event
-from orchestrator.model.outcome import Outcome
-from orchestrator.model.report import VmRecord
+from orchestrator.model.outcome import HostOutcome, Outcome
+from orchestrator.model.report import HostRecord, RunReport, VmRecord
 from orchestrator.reports import html_data
 from tests.contract.journals import a_run, begin, some_vms
+from tests.evacuated import HOSTS, deed, host
 
 AT = "2026-11-28T22:00:00.000Z"
 RUN = a_run()
@@ -155,4 +157,70 @@ async def test_a_row_that_was_given_keeps_up_with_its_vm(journal: SqliteJournal,
         )
     change = json.loads((await anext(messages)).text)
     assert [row[0] for row in change["rows"]] == [vms[0].uuid]
+    await messages.aclose()
+
+
+class Emptying:
+    """A journal of a run that empties hosts: its report has what was done to each, and its VMs become more."""
+
+    def __init__(self, journal: SqliteJournal) -> None:
+        self._journal = journal
+        self.hosts: tuple[HostRecord, ...] = ()
+        self.found: list[VmRecord] = []
+
+    def report(self, run_id: str) -> RunReport:
+        """With the hosts, and all of its targets."""
+        report = self._journal.report(run_id)
+        totals = {**report.totals, "targets": report.totals["targets"] + len(self.found)}
+        return replace(report, hosts=self.hosts, totals=totals)
+
+    def uuids(self, run_id: str) -> list[str]:
+        """Those that turned up come last."""
+        return [*self._journal.uuids(run_id), *(vm.uuid for vm in self.found)]
+
+    def vms(self, run_id: str, uuids: list[str]) -> list[VmRecord]:
+        """Of both."""
+        return [*self._journal.vms(run_id, uuids), *(vm for vm in self.found if vm.uuid in uuids)]
+
+
+async def emptying(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> tuple[Emptying, Feed]:
+    """A feed without pauses of a run over two VMs."""
+    monkeypatch.setattr(module, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_REST", 0.0)
+    await begin(journal, RUN, some_vms(1, 2))
+    changing = Emptying(journal)
+    feed = Feed(cast("Journal", changing))
+    feed.follow(RUN.id)
+    feed(begun(2))
+    return changing, feed
+
+
+async def test_what_is_done_to_hosts_is_told(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the next message, under the host's name, once; and above the timeline in words."""
+    changing, feed = await emptying(journal, monkeypatch)
+    messages = feed.messages()
+    assert json.loads((await anext(messages)).text)["data"]["hosts"] == []
+    changing.hosts = (host(HOSTS[0], [], deed("disable", HostOutcome.DONE, 1), left_on_host=None),)
+    data = {"host": HOSTS[0], "name": "kvm-1", "action": "disable"}
+    feed(event("host.sent", **data, job_uuid="j", until=AT))
+    feed(event("host.outcome", **data, outcome="done", evidence=None, cause=None))
+    change = json.loads((await anext(messages)).text)
+    (told,) = change["about"]["hosts"]
+    assert (told["name"], [(one["action"], one["outcome"]) for one in told["actions"]]) == ("kvm-1", [("disable", "done")])
+    assert "disable: done" in change["top"]
+    assert change["lines"][0].endswith("1/1 host disabled")
+    assert "hosts" not in json.loads((await anext(messages)).text)["about"]
+    await messages.aclose()
+
+
+async def test_vms_that_turn_up_get_rows(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything becomes of them, and the page counts them among the targets."""
+    changing, feed = await emptying(journal, monkeypatch)
+    messages = feed.messages()
+    assert row_names(await anext(messages)) == ["vm 1", "vm 2"]
+    changing.found = some_vms(3)
+    feed(event("vms.found", vms=1, waves={"all": 1}, hosts=1))
+    change = json.loads((await anext(messages)).text)
+    assert ([row[0] for row in change["rows"]], change["about"]["targets"]) == ([f"{3:032x}"], 3)
+    assert json.loads((await anext(messages)).text)["rows"] == []
     await messages.aclose()
