@@ -137,8 +137,9 @@ def confirm_run(who: str) -> Callable[[Prepared], Awaitable[bool]]:
         for line in _preview_lines(shown):
             click.echo(line)
         click.echo(f"node {facts.endpoint}, ZStack {one_line(facts.version or 'of an unknown version')}, as {who}")
-        to_stop = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
-        return await ask_yes(f"Stop {to_stop} VMs at {facts.endpoint}?", shown.plan if to_stop > MANY else None)
+        to_do = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
+        question = f"Stop {to_do} VMs" if shown.evacuate is None else f"Empty {len(shown.hosts)} hosts of {to_do} VMs"
+        return await ask_yes(f"{question} at {facts.endpoint}?", shown.plan if to_do > MANY else None)
 
     return confirm
 
@@ -167,17 +168,23 @@ def _preview_lines(shown: Preview) -> list[str]:
         "not_found": "not known to the node",
         "refuse": "refused",
     }
+    if shown.evacuate is not None:
+        actions = Counter(vm.action for vm in shown.vms if vm.verdict == Kind.OK)
+        words["ok"] = "to be done: " + ", ".join(f"{count} {_ACTIONS[str(word)]}" for word, count in actions.most_common())
     lines += [f"  {shown.totals.get(key, 0):>6} {word}" for key, word in words.items() if shown.totals.get(key, 0)]
     states = Counter(vm.state for vm in shown.vms if vm.verdict == Kind.OK)
     if states:
         lines.append("  states: " + ", ".join(f"{one_line(str(state))} {count}" for state, count in states.most_common()))
     for wave in shown.waves:
         after = f", after {', '.join(map(one_line, wave.after))}" if wave.after else ""
-        lines.append(f"  wave {one_line(wave.name)}: {wave.vms} to stop{after}")
-    lines += [f"  selector {one_line(selector.where)}: {selector.matched} VMs" for selector in shown.selectors]
+        lines.append(f"  wave {one_line(wave.name)}: {wave.vms} to {'stop' if shown.evacuate is None else 'be done'}{after}")
+    noun = "VMs" if shown.evacuate is None else "hosts"
+    lines += [f"  selector {one_line(selector.where)}: {selector.matched} {noun}" for selector in shown.selectors]
     if shown.excluded:
         lines.append(f"  excluded: {len(shown.excluded)} VMs")
-    if shown.hosts:
+    if shown.evacuate is not None:
+        lines += _evacuation_lines(shown)
+    elif shown.hosts:
         lines.append(f"  {len(shown.hosts)} hosts, with the worst case of each; a job may still act until twice its timeout")
         longest = sorted(shown.hosts, key=lambda host: -host.worst_case_seconds)
         lines += [
@@ -192,6 +199,27 @@ def _preview_lines(shown: Preview) -> list[str]:
             lines.append(f"  {vm.verdict}: {one_line(vm.name or '')} {vm.uuid}: {one_line(vm.why)}")
     lines += [f"  warning: {one_line(warning)}" for warning in shown.warnings]
     lines.append(f"digest {shown.digest}")
+    return lines
+
+
+_ACTIONS = {"migrate": "migrate", "stop": "stop", "stay": "cannot be migrated and stay"}
+_HOSTS_AFTER = {
+    "maintain": "disabled first, and put into maintenance once they are empty",
+    "disable": "disabled first, and stay so",
+    "leave": "left as they are",
+}
+
+
+def _evacuation_lines(shown: Preview) -> list[str]:
+    """Per host: what moves, what stops, what can't."""
+    assert shown.evacuate is not None
+    lines = [f"  {len(shown.hosts)} hosts to be emptied: {_HOSTS_AFTER[shown.evacuate.hosts]}"]
+    for host in shown.hosts:
+        counts = ((host.moves, "move"), (host.stops, "stop"), (host.stays, "stay"))
+        parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "no VM on it"
+        longest = f", at most {host.worst_case_seconds / 60:.1f} min" if host.vms else ""
+        state = one_line(f"{host.state}, {host.status}", 60)
+        lines.append(f"    {one_line(host.name or host.uuid, 60)} ({state}): {parts}{longest}")
     return lines
 
 

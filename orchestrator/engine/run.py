@@ -267,7 +267,9 @@ class Run:
         }  # fmt: skip
         if self._evacuation is not None:
             firsts = Counter(self._legs.key(row, records[uuid].wave or WAVE)[1] for uuid, row in opening.rows.items())
-            counts |= {"hosts": len(self._evacuation.hosts), "to_migrate": firsts[Verb.MIGRATE]}
+            counts |= {
+                "hosts": len(self._evacuation.hosts), "to_migrate": firsts[Verb.MIGRATE], "to_stop": firsts[Verb.STOP],
+            }  # fmt: skip
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(

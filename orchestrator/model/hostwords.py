@@ -2,8 +2,8 @@
 
 from orchestrator.model.outcome import HostOutcome
 
-_STATES = {"disable": "disabled", "maintain": "in maintenance", "enable": "enabled"}
-_CHANGES = {"disable": "disabled", "maintain": "put into maintenance", "enable": "enabled"}
+_STATES = {"disable": "disabled", "empty": "empty", "maintain": "in maintenance", "enable": "enabled"}
+_CHANGES = {"disable": "disabled", "empty": "emptied", "maintain": "put into maintenance", "enable": "enabled"}
 
 
 def host_state(action: str) -> str:
@@ -18,7 +18,7 @@ def host_words(action: str, outcome: HostOutcome | None) -> str:
         case None:
             return f"is being {changed}"
         case HostOutcome.DONE:
-            return f"is empty and {state}" if action == "maintain" else f"is {state}"
+            return f"is {state}"
         case HostOutcome.ALREADY:
             return f"was {state} already"
         case HostOutcome.FAILED:
@@ -26,8 +26,10 @@ def host_words(action: str, outcome: HostOutcome | None) -> str:
         case HostOutcome.UNKNOWN:
             return f"may or may not be {state}"
         case HostOutcome.NOT_EMPTY:
-            return f"was not {changed}, for it is not empty"
+            return "is not empty" if action == "empty" else f"was not {changed}, for it is not empty"
         case HostOutcome.NOT_REACHED:
             return f"was not {changed}, for its turn never came"
+        case HostOutcome.CAME_BACK:
+            return f"was {changed}, and is so no more"
         case HostOutcome.LEFT:
             return "was left alone, for somebody has had it since"

@@ -140,7 +140,7 @@ class WaveRecord(_Record):
 class LeftOnHost(_Record):
     """One VM that is still on a host after the run.
 
-    `why`: its outcome's word, `appliance`, `excluded` or `not_a_target`.
+    `why`: its outcome's word, `appliance`, `excluded`, `protected` or `not_a_target`.
     """
 
     uuid: str

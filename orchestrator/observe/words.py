@@ -30,7 +30,7 @@ _PHASES = {
     "start": "starting",
     "migrate": "migrating",
 }
-_MEANT = {"maintain": 0, "disable": 1}
+_MEANT = {"maintain": 0, "empty": 1, "disable": 2}
 """What a count of hosts is about, where several things were done to them: what is done last to one that is emptied."""
 _DONE = (HostOutcome.DONE, HostOutcome.ALREADY)
 

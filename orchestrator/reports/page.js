@@ -8,8 +8,8 @@ const page = (() => {
     already_running: "already", migrated: "moved", came_back: "back", failed: "failed", unknown: "unknown", [FLYING]: "flying",
   };
   const RANKS = { bad: 0, warn: 1 };
-  const DEEDS = { done: "host", already: "host", failed: "failed", not_empty: "failed", unknown: "unknown" };
-  const AFTERWARDS = { disable: "host disabled", maintain: "host in maintenance", enable: "host enabled" };
+  const DEEDS = { done: "host", already: "host", failed: "failed", not_empty: "failed", came_back: "failed", unknown: "unknown" };
+  const AFTERWARDS = { disable: "host disabled", empty: "host empty", maintain: "host in maintenance", enable: "host enabled" };
   let data = null, begun = 0, numbered = new Set(), vms = [], byUuid = new Map();
 
   function unpacked(row, fields) {

@@ -13,6 +13,6 @@ def test_every_event_that_is_told_is_listed() -> None:
     text = "".join(
         path.read_text("utf-8") for path in ENGINE.rglob("*.py") if path.name != "event.py" and "simulator" not in path.parts
     )
-    told = set(re.findall(r'"((?:run|vm|wave|budget|window|node|brake)\.[a-z_]+)"', text))
+    told = set(re.findall(r'"((?:run|vms?|host|wave|budget|window|node|brake)\.[a-z_]+)"', text))
     moves = {f"brake.{kind}" for kind in ("lowered", "raised", "released")}  # named by the brake's move
     assert told | moves == set(EVENTS)
