@@ -37,7 +37,7 @@ from orchestrator import app
 from orchestrator.clouds.memory import Guest, MemoryCloud
 from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.clouds.zstack.query import seen_vm
-from orchestrator.engine import again, drive
+from orchestrator.engine import again, pump
 from orchestrator.engine.aside import Aside
 from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import keep_plan, opening, run_record
@@ -226,7 +226,7 @@ class WatchedJournal(SqliteJournal):
 async def journal_of(kind: Kind, path: Path) -> AsyncIterator[Journal]:
     """A journal of that kind; without one, no state is put into words either."""
     journal: Journal = NoJournal() if kind == "off" else MemoryJournal() if kind == "memory" else WatchedJournal(path)
-    unsaved = mock.patch.object(drive, "save", return_value="")
+    unsaved = mock.patch.object(pump, "save", return_value="")
     try:
         with unsaved if kind == "off" else contextlib.nullcontext():
             yield journal

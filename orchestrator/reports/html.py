@@ -25,6 +25,7 @@ from orchestrator.reports.wording import (
     deed_of,
     evacuates,
     how_stopped,
+    selected_noun,
     stop_line,
     tone,
     totals_phrase,
@@ -201,7 +202,7 @@ def _waves(report: RunReport) -> Iterator[str]:
 
 def _plan(report: RunReport) -> Iterator[str]:
     run = report.run
-    yield from bullets("Selectors", (f"{item.where}: {counted(item.matched)}" for item in run.selectors))
+    yield from bullets("Selectors", (f"{item.where}: {counted(item.matched, selected_noun(run))}" for item in run.selectors))
     yield from bullets("Excluded by the plan", (f"{item.name or item.uuid}: {item.selector}" for item in run.excluded))
     if run.plan_text:
         text = "\n".join(html.escape(visible(line)) for line in run.plan_text.splitlines())

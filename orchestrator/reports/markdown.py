@@ -22,6 +22,7 @@ from orchestrator.reports.wording import (
     how_stopped,
     needs_attention,
     reason_phrase,
+    selected_noun,
     stop_line,
     totals_phrase,
 )
@@ -96,7 +97,7 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
         yield from _table(("Wave", "From", "To", "Outcomes"), waves, LONGEST_LIST, len(report.waves))
     yield from _list("Notes", [*filter(None, [facts.check_sentence()]), *facts.notes()])
     yield from _list("Warnings", run.warnings)
-    yield from _list("Selectors", [f"{item.where}: {counted(item.matched)}" for item in run.selectors])
+    yield from _list("Selectors", [f"{item.where}: {counted(item.matched, selected_noun(run))}" for item in run.selectors])
     yield from _list("Excluded by the plan", [f"{item.name or item.uuid}: {item.selector}" for item in run.excluded])
 
 

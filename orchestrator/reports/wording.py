@@ -46,6 +46,11 @@ def counted(count: int, noun: str = "VM") -> str:
 _DONE_WORDS = {"stop": "stopped", "start": "started", "migrate": "migrated", "migrate_then_stop": "migrated or stopped"}
 
 
+def selected_noun(run: RunRecord) -> str:
+    """What the selectors of the targets match."""
+    return "VM" if run.evacuate is None else "host"
+
+
 def evacuates(run: RunRecord) -> bool:
     """Was the run to empty hosts?"""
     return run.evacuate is not None and run.action == "stop"

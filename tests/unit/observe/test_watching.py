@@ -345,7 +345,8 @@ def test_the_hosts_of_a_restore_are_counted() -> None:
     ("told", "line"),
     [
         (host("disable", "done"), "host rack-12-host-01 is disabled"),
-        (host("maintain", "done"), "host rack-12-host-01 is empty and in maintenance"),
+        (host("empty", "done"), "host rack-12-host-01 is empty"),
+        (host("maintain", "done"), "host rack-12-host-01 is in maintenance"),
         (host("enable", "left"), "host rack-12-host-01 was left alone, for somebody has had it since"),
         (host("disable", "already"), None),
         (host("disable", None), None),
