@@ -26,6 +26,10 @@ _LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
 _AT_WORK = frozenset({"Stopping", "Starting", "Migrating", "PreMaintenance"})
 
 
+_MAY_BE_DONE = frozenset({"Stopped", None, "Disabled", "Maintenance", "Enabled"})
+"""States that may be what was asked for: a change of a host's state is over at once."""
+
+
 class Mailbox:
     """What is seen of one job, in order, to be iterated over by one reader; it ends where the node is gone.
 
@@ -170,7 +174,7 @@ class Watcher:
         first, entry.state = entry.state == "?", state
         entry.pause = self._tick
         # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
-        soon = 2 * self._tick if first and state not in {"Stopped", None} else 0.0
+        soon = 2 * self._tick if first and state not in _MAY_BE_DONE else 0.0
         entry.next_look = now + (entry.longest_pause() * self._scale if state in _AT_WORK else soon)
 
     def _look_if_due(self, entry: _Followed, now: float) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +46,31 @@ def opening_now(window: Window | None) -> Window | None:
     return window.model_copy(update={"start": start, "end": start + (window.end - window.start)})
 
 
+def shorter_times(factor: float, section: Any, keys: Sequence[str]) -> Any:
+    """A section of a plan with these times compressed."""
+    return section.model_copy(update={key: getattr(section, key) * factor for key in keys})
+
+
 def compressed(file: PlanFile, folder: Path) -> PlanFile:
     """The same plan for a node whose power cut comes after POWER_CUT seconds; its own times keep their proportions."""
     plan = file.plan
     factor = timedelta(seconds=POWER_CUT) / plan.stop.power_cut_after
     times = ("power_cut_after", "grace_timeout", "cold_timeout")
 
-    def shorter(stop: Any, keys: Sequence[str]) -> Any:
-        return stop.model_copy(update={key: getattr(stop, key) * factor for key in keys})
+    shorter = partial(shorter_times, factor)
 
     def wave(written: Wave) -> Wave:
         keys = [key for key in times if key in written.stop.model_fields_set]
         return written.model_copy(update={"stop": shorter(written.stop, keys)})
 
     update = {
+        "evacuate": plan.evacuate
+        and plan.evacuate.model_copy(
+            update={
+                "migrate": shorter(plan.evacuate.migrate, ["timeout"]),
+                "host_timeout": plan.evacuate.host_timeout * factor,
+            }
+        ),
         "stop": shorter(plan.stop, times),
         "waves": tuple(wave(each) for each in plan.waves),
         "limits": plan.limits.model_copy(update={"requests_per_second": 500.0}),
@@ -101,6 +113,8 @@ class PlanTrial(Trial):
     def sent_cold(self) -> list[str]:
         """Names of the VMs whose grace fails and whose wave asks for cold then."""
         waves = {wave.name: wave for wave in self.named.waves}
+        if self.named.evacuate is not None:
+            return []  # they are moved
         stops = {vm.name or "": self.named.stop_of(waves.get(vm.wave or "")) for vm in self.report.vms}
         return [name for name, stop in stops.items() if name.startswith("stuck-") and stop.fallback == "cold"]
 
@@ -185,7 +199,7 @@ async def test_it_runs_as_it_was_previewed(path: Path, tmp_path: Path) -> None:
     assert (run.preview.problems, run.preview.warnings) == ((), ())
     assert [vm.uuid for vm in run.preview.vms] == [vm.uuid for vm in run.report.vms]
     assert [vm.wave for vm in run.preview.vms] == [vm.wave for vm in run.report.vms]
-    run.hold(OUTCOMES, cold=run.sent_cold())
+    run.hold(OUTCOMES if run.named.evacuate is None else {"*": "migrated"}, cold=run.sent_cold())
     run.hold_kept()
     run.hold_order()
     run.hold_every_limit()
@@ -209,6 +223,17 @@ async def test_protected_targets_refuse_it(path: Path, tmp_path: Path) -> None:
         await run.go()
     assert run.preview.problems
     assert not [request for request in run.node.record.requests if request.vm_uuid in run.node.vms]
+
+
+async def test_the_hosts_of_the_evacuation_end_in_maintenance(tmp_path: Path) -> None:
+    """As its comment says: where all can move nothing is stopped, routers move too, and both hosts end in maintenance."""
+    run = await plan_trial(tmp_path, load_plan(FOLDER / "evacuate-hosts.yaml")).go()
+    assert not run.node.record.stops
+    assert {host.state for host in run.report.hosts} == {"Maintenance"}
+    assert [[act.outcome for act in host.actions] for host in run.report.hosts] == [["done"] * 3] * 2
+    assert {vm.type for vm in run.report.vms} == {"UserVm", "ApplianceVm"}
+    assert run.node.record.peak_migrations() <= 8
+    assert all(run.node.record.peak_migrations_per_host(uuid) <= 2 for uuid in run.node.hosts)
 
 
 async def test_the_canary_that_fails_ends_the_rehearsal(tmp_path: Path) -> None:
