@@ -129,6 +129,9 @@ def _judge(facts: Facts, rules: Rules) -> Judgement:
             return _say(Outcome.NOT_FOUND, "destroyed while the run went on", reason=Reason.DESTROYED_DURING_RUN)
         case End.ELSE if any(attempt.stopped for attempt in real) or (real and facts.first_off_at is not None):
             return _say(Outcome.CAME_BACK, f"the stop succeeded, and afterwards its state reads {word}")
+        case End.ELSE if rules.leaving and facts.host is not None and facts.host not in rules.leaving:
+            words = f"{_said(sent)}, and it has left the hosts that are emptied"
+            return _say(Outcome.SKIPPED, words, reason=Reason.ELSEWHERE)
         case End.ELSE:
             reason = Reason.FALLBACK_WITHHELD if facts.withheld else None
             return _say(Outcome.FAILED, f"{_said(sent)}; its state reads {word}", reason=reason)

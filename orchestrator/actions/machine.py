@@ -184,8 +184,14 @@ class ActionState:
 
     @property
     def barred(self) -> Reason | None:
-        """Why no PUT may leave now: after a halt none at all, after the window's close none that would be the first."""
-        return self.halted or (Reason.WINDOW if self.closed and not self.node_began else None)
+        """Why no PUT may leave now: after a halt none at all, after the window's close none that would be the first, and no
+        stop of what has left the hosts that are emptied.
+        """
+        if self.halted is not None:
+            return self.halted
+        if self.closed and not self.node_began:
+            return Reason.WINDOW
+        return Reason.ELSEWHERE if self.rules.leaving and self.rules.verb is Verb.STOP and self.elsewhere else None
 
     @property
     def cold_due(self) -> bool:
@@ -488,6 +494,8 @@ _MOST_TRIES = 40
 
 def _never_sent(state: ActionState) -> tuple[ActionState, Step]:
     judged = _UNSENT[state.rules.verb](state.end)
+    if judged is None and state.barred is Reason.ELSEWHERE:
+        judged = stop.at_turn(state.state, state.end, elsewhere=True)
     if judged is not None:
         return _judged_so(state, judged)
     if state.barred is not None:

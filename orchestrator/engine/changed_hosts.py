@@ -1,7 +1,7 @@
 """Hosts whose state a run changes: what was done to each, one change at a time, durable and told."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 
@@ -31,8 +31,8 @@ class Host:
     """It could not be disabled: nothing is done to what is on it."""
     looked: bool = False
     """Nothing new was found on it since its last VM had an outcome."""
-    left: list[Seen] = field(default_factory=list)
-    """What was on it when it was looked at last."""
+    left: list[Seen] | None = None
+    """What was on it when it was looked at last; None where that could not be read."""
     read_at: float = 0.0
     """When that was."""
 

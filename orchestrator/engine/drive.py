@@ -92,15 +92,25 @@ class Drive(Pump):
             opened = begin(self._rules, self._started, self._place.row.last_op if self._starts else None)
         else:
             opened = self._carry_on(self._saved)
+            self._take_target_again(self._saved)
         try:
             state, judgement = await self._pump(*opened)
             if (following := self._following(state, judgement)) is not None:
                 state, judgement = await self._next_leg(following, state, judgement)
         finally:
             self._leave_target()
+        if self._saved is not None and self._saved.earlier:
+            judgement = _after(judgement, "see the attempts before")
         if state.halted is not None and judgement.outcome is Outcome.FAILED and self._next_rules() is not None:
             judgement = replace(judgement, reason=Reason.FALLBACK_WITHHELD)
         return self._settled(state, judgement), state
+
+    def _take_target_again(self, saved: Saved) -> None:
+        """A migration that is under way counts where it goes, also in the process after the one that sent it."""
+        going = saved.undecided and self._rules.verb is Verb.MIGRATE and self._written
+        if going and self._vm.destinations is not None and (target := self._written[-1].host_uuid) is not None:
+            self._vm.destinations.counts(target)
+            self._target = target
 
     # ── legs ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _next_rules(self) -> Rules | None:
@@ -123,10 +133,9 @@ class Drive(Pump):
         self._vm.dispatcher.widen(self._place)
         opened = begin(rules, self._m.clock.now(), begun=before.node_began)
         state, judgement = await self._pump(*opened)
-        why = f"it could not be migrated ({failed.evidence.text}); {judgement.evidence.text}"
         if judgement.outcome is Outcome.NOT_REACHED and before.attempts:
             return before, replace(failed, reason=Reason.FALLBACK_WITHHELD)
-        return state, replace(judgement, evidence=replace(judgement.evidence, text=why))
+        return state, _after(judgement, failed.evidence.text)
 
     def _settled(self, state: ActionState, judgement: Judgement) -> VmRecord:
         outcome = judgement.of_vm
@@ -266,3 +275,9 @@ class Drive(Pump):
     def _keep(self, answer: object) -> None:
         if isinstance(answer, JobSucceeded) and answer.seen is not None:
             self._inventory, self._state_word = answer.seen.inventory, answer.seen.row.state
+
+
+def _after(judgement: Judgement, why: str) -> Judgement:
+    """What became of a VM that was to be migrated first."""
+    text = f"it could not be migrated ({why}); {judgement.evidence.text}"
+    return replace(judgement, evidence=replace(judgement.evidence, text=text))

@@ -50,11 +50,13 @@ class Evacuation(ChangedHosts):
         shut: Callable[[str], Awaitable[None]],
         lose: Callable[[JournalWriteError], None],
         known: Callable[[str], bool],
+        paused: Callable[[], bool],
     ) -> None:
         super().__init__(plan, hosts, lose)
         self._join = join
         self._shut = shut
         self._known = known
+        self._paused = paused
         self._open: dict[str, str] = {}
         self._on = Counter[str]()
         self._news = anyio.Event()
@@ -72,7 +74,7 @@ class Evacuation(ChangedHosts):
             self._on[host] -= 1
             self._hosts[host].looked = False
             self.wake()
-        elif event.kind in {"run.halted", "window.closed", "window.ended"}:
+        elif event.kind in {"run.halted", "run.continued", "window.closed", "window.ended"}:
             self.wake()
 
     def wake(self) -> None:
@@ -133,13 +135,15 @@ class Evacuation(ChangedHosts):
             while not means.every.halt:
                 self._news = anyio.Event()
                 due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
-                if due:
+                if due and self._paused():  # nothing more is started: no host's maintenance either
+                    await self._news.wait()
+                elif due:
                     try:
                         await self._look(means, due)
                     except NodeGoneError:
                         return
                     for host in due:
-                        if host.looked and not host.left:
+                        if host.looked and host.left == []:
                             tasks.start_soon(self._maintain, means, host)
                 elif not self._open:
                     return
@@ -153,13 +157,16 @@ class Evacuation(ChangedHosts):
             found = await means.every.outage.call(lambda: means.every.cloud.running_on(uuids))
         except QueryRefusedError:
             for host in hosts:
-                host.looked = True
+                host.looked, host.left = True, None
             return
         fresh = [seen for uuid in uuids for seen in found.get(uuid, []) if not self._known(seen.row.uuid)]
         for host in hosts:
             host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
         if fresh:
-            await self._join(fresh)  # which marks their hosts as not looked at
+            try:
+                await self._join(fresh)  # which marks their hosts as not looked at
+            except JournalWriteError as error:
+                self._lose(error)
 
     async def _maintain(self, means: HostMeans, host: Host) -> None:
         """It has just been seen to be empty; where it had to wait for others since, it is looked at once more."""
@@ -170,7 +177,7 @@ class Evacuation(ChangedHosts):
             if means.every.clock.now() - host.read_at > _FRESH_SECONDS:
                 with contextlib.suppress(NodeGoneError):
                     await self._look(means, [host])
-                if host.left or not host.looked:
+                if host.left != [] or not host.looked:
                     self.wake()
                     return
             await self._change(means, host, Verb.MAINTAIN, begun=True)
@@ -209,7 +216,7 @@ class Evacuation(ChangedHosts):
             found = await means.every.outage.call(lambda: means.every.cloud.running_on(uuids))
         except QueryRefusedError:
             for host in hosts:
-                host.looked = False
+                host.looked, host.left = False, None
             return
         for host in hosts:
             host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
@@ -219,7 +226,7 @@ class Evacuation(ChangedHosts):
         if halt.reason is not None:
             words = f"nothing more was sent ({halt.reason}); it was not looked at again"
             await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
-        elif not host.looked:
+        elif host.left is None or not host.looked:
             words = "what is on it could not be read; it is left as it is"
             await self._note_empty(means, host, HostOutcome.UNKNOWN, words)
         elif host.left:

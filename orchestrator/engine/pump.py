@@ -46,6 +46,7 @@ from orchestrator.journal.interface import Journal, JournalWriteError
 from orchestrator.model.fault import own_error
 from orchestrator.model.outcome import AttemptResult, AttemptType, Reason
 from orchestrator.model.report import AttemptRecord
+from orchestrator.model.states import MIDS
 from orchestrator.model.target import JobAnswer, JobUnreadable, Lost, SendResult
 
 _LOOKS = 3
@@ -288,8 +289,8 @@ class Pump(ABC):
         return _go(self._heed(state), answered)
 
     async def _watch(self, state: ActionState, step: Watch) -> tuple[ActionState, Step]:
-        clock = self._m.clock
-        with self._watcher.follow(self._uuid, step.job_uuid, acknowledged=state.last.accepted) as seen:
+        clock, at_work = self._m.clock, MIDS.get(state.rules.verb)
+        with self._watcher.follow(self._uuid, step.job_uuid, at_work, acknowledged=state.last.accepted) as seen:
             until = clock.now() if state.cut_short else step.until
             within = anyio.move_on_after(max(0.0, until - clock.now()))
             with within, self._m.halt.at_expiry(within.cancel):

@@ -98,7 +98,7 @@ class Run:
         if self._legs.leaving:
             self._evacuation = Evacuation(
                 self._plan, opening.hosts, join=self._join, shut=self._shut_host,
-                lose=self._lose, known=self._is_known,
+                lose=self._lose, known=self._is_known, paused=lambda: self._dispatcher.paused,
             )  # fmt: skip
             listeners = (self._evacuation, *listeners)
         self._source = opening.source

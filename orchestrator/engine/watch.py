@@ -23,7 +23,6 @@ _TICK_SHARE = 0.25
 """At most this part of the allowed requests goes into the bulk query, or new stops would wait for it."""
 _LONGEST_PAUSE, _PAUSE_AT_WORK = 5.0, 60.0
 """Seconds between looks of the safety net: while the VM's state does not move, and while its own job is at work."""
-_AT_WORK = frozenset({"Stopping", "Starting", "Migrating", "PreMaintenance"})
 
 
 _MAY_BE_DONE = frozenset({"Stopped", None, "Disabled", "Maintenance", "Enabled"})
@@ -71,10 +70,11 @@ class Mailbox:
 
 
 class _Followed:
-    __slots__ = ("acknowledged", "box", "busy", "job_uuid", "missing", "next_look", "pause", "state", "vm_uuid")
+    __slots__ = ("acknowledged", "at_work", "box", "busy", "job_uuid", "missing", "next_look", "pause", "state", "vm_uuid")
 
-    def __init__(self, vm_uuid: str, job_uuid: str, now: float, *, acknowledged: bool) -> None:
+    def __init__(self, vm_uuid: str, job_uuid: str, now: float, at_work: str | None, *, acknowledged: bool) -> None:
         self.vm_uuid = vm_uuid
+        self.at_work = at_work
         self.job_uuid = job_uuid
         self.acknowledged = acknowledged
         self.box = Mailbox()
@@ -84,9 +84,14 @@ class _Followed:
         self.busy = False
         self.missing = False
 
+    @property
+    def working(self) -> bool:
+        """Does its state say that its own job is at work?"""
+        return self.at_work is not None and self.state == self.at_work
+
     def longest_pause(self) -> float:
         """Seconds, at the pace of a real node."""
-        return _PAUSE_AT_WORK if self.acknowledged and self.state in _AT_WORK else _LONGEST_PAUSE
+        return _PAUSE_AT_WORK if self.acknowledged and self.working else _LONGEST_PAUSE
 
 
 class Watcher:
@@ -118,12 +123,13 @@ class Watcher:
         self._asking = False
 
     @contextmanager
-    def follow(self, vm_uuid: str, job_uuid: str, *, acknowledged: bool) -> Iterator[Mailbox]:
+    def follow(self, vm_uuid: str, job_uuid: str, at_work: str | None, *, acknowledged: bool) -> Iterator[Mailbox]:
         """What is seen of one job, each change of its VM's state once.
 
-        `acknowledged`: the node has said that it knows the job.
+        `at_work`: the state while such a job is carried out; None where there is none. `acknowledged`: the node has said that
+        it knows the job.
         """
-        followed = _Followed(vm_uuid, job_uuid, self._clock.now() + 4 * self._tick, acknowledged=acknowledged)
+        followed = _Followed(vm_uuid, job_uuid, self._clock.now() + 4 * self._tick, at_work, acknowledged=acknowledged)
         followed.pause = self._tick
         self._followed[job_uuid] = followed
         self._someone.set()
@@ -175,7 +181,7 @@ class Watcher:
         entry.pause = self._tick
         # Seen first in some other state, the node has not begun yet, or has refused: give it a moment to say so.
         soon = 2 * self._tick if first and state not in _MAY_BE_DONE else 0.0
-        entry.next_look = now + (entry.longest_pause() * self._scale if state in _AT_WORK else soon)
+        entry.next_look = now + (entry.longest_pause() * self._scale if entry.working else soon)
 
     def _look_if_due(self, entry: _Followed, now: float) -> None:
         if now < entry.next_look or entry.busy:

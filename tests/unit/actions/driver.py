@@ -87,9 +87,9 @@ def failed(*codes: str) -> JobFailed:
     return JobFailed(error(*codes))
 
 
-def vm_row(state: str | None, *, last_op: float | None = None) -> VmRow:
+def vm_row(state: str | None, *, last_op: float | None = None, host: str | None = "host-1") -> VmRow:
     """The VM as a query returns it."""
-    return VmRow(VM, "vm-1", "UserVm", state, "host-1", "cluster-1", last_op)
+    return VmRow(VM, "vm-1", "UserVm", state, host, "cluster-1", last_op)
 
 
 class Stop:
@@ -133,11 +133,11 @@ class Stop:
         """The outcome, which must be there."""
         return self.judgement.of_vm
 
-    def read(self, word: str, *, after: float = 0.1) -> Self:
+    def read(self, word: str, *, after: float = 0.1, host: str | None = "host-1") -> Self:
         """Answer a `ReadVm`: a state's word, GONE_ROW or UNREADABLE."""
         assert isinstance(self.step, ReadVm), f"asks for no read: {self.step}"
         self.now += after
-        row = None if word in {GONE_ROW, UNREADABLE} else vm_row(word)
+        row = None if word in {GONE_ROW, UNREADABLE} else vm_row(word, host=host)
         return self._go(Read(self.now, row, unreadable=word == UNREADABLE))
 
     def put(self, result: SendResult, *, after: float = 0.1) -> Self:
