@@ -1,6 +1,5 @@
 """A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ import anyio
 
 from orchestrator.clouds.interface import VM_CHUNK, Cloud, NodeAwayError, NodeFacts, QueryRefusedError
 from orchestrator.engine.aside import Aside
+from orchestrator.engine.names import host_names
 from orchestrator.engine.ourselves import Ourselves, find_ourselves
 from orchestrator.errors import NodeUnreachableError, UsageError
 from orchestrator.model.report import Excluded, SelectorCount
@@ -140,13 +140,19 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         waves=waves,
         aside=aside,
         wave_problems=wave_problems,
-        host_names=(
-            {host.uuid: host.name for host in hosts if host.name is not None} if hosts else await _host_names(targets, cloud)
-        ),
+        host_names=_names(hosts) if hosts else await host_names(cloud, _hosts_under(targets)),
         hosts=tuple(hosts),
         host_problems=tuple(host_problems),
         spared_on=spared_on if hosts else {},
     )
+
+
+def _names(hosts: Sequence[HostRow]) -> dict[str, str]:
+    return {host.uuid: host.name for host in hosts if host.name is not None}
+
+
+def _hosts_under(targets: Sequence[Target]) -> set[str | None]:
+    return {target.row.host_uuid for target in targets if target.row is not None}
 
 
 async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow], list[SelectorCount], list[str]]:
@@ -237,15 +243,6 @@ def _storages_matter(plan: Plan) -> bool:
     """Does a limit count VMs by their primary storage?"""
     limits = [plan.limits, *(plan.limits_of(wave) for wave in plan.waves)]
     return any(one.per_primary_storage is not None for one in limits)
-
-
-async def _host_names(targets: Sequence[Target], cloud: Cloud) -> dict[str, str]:
-    """For a person's eyes alone, so that a node which does not tell them refuses nothing."""
-    uuids = {target.row.host_uuid for target in targets if target.row is not None}
-    with contextlib.suppress(QueryRefusedError, NodeAwayError):
-        rows = await cloud.hosts([uuid for uuid in uuids if uuid is not None])
-        return {uuid: row.name for uuid, row in rows.items() if row.name is not None}
-    return {}
 
 
 _MOST_NAMED = 10

@@ -13,31 +13,32 @@ from anyio.abc import TaskGroup
 
 from orchestrator.actions.rules import Rules, stop_rules
 from orchestrator.actions.saved import Saved
-from orchestrator.clouds.interface import Cloud, NodeAwayError, NodeFacts, QueryRefusedError
-from orchestrator.engine.admit import Kind, Verdict, admit
+from orchestrator.clouds.interface import Cloud
+from orchestrator.engine.arrivals import Arrivals
 from orchestrator.engine.braking import Braking
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of, slot_limits
 from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place, Queue
 from orchestrator.engine.drive import Drive, VmMeans
+from orchestrator.engine.ending import ending
 from orchestrator.engine.evacuation import Evacuation
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.legs import WAVE, Key, Legs, waves_of
-from orchestrator.engine.ourselves import Ourselves, find_ourselves
-from orchestrator.engine.outage import NodeGoneError, Outage
+from orchestrator.engine.names import host_names
+from orchestrator.engine.outage import Outage
 from orchestrator.engine.pump import Means, ahead
-from orchestrator.engine.read import Reader, UnreadableError
-from orchestrator.engine.records import Opening, Settled, first_record, totals_of
+from orchestrator.engine.read import Reader
+from orchestrator.engine.records import Opening, Settled, totals_of
 from orchestrator.engine.reopening import Reopening
-from orchestrator.engine.resolve import Resolution, resolve_found
 from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.steering import Steering
 from orchestrator.engine.timekeeper import Timekeeper
-from orchestrator.engine.verify import back_where, comes_back, to_verify, verified
+from orchestrator.engine.verification import verify_all
+from orchestrator.engine.verify import back_where, to_verify
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
@@ -46,15 +47,11 @@ from orchestrator.journal.interface import HostKept, Journal, JournalWriteError,
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import GOOD, AttemptReason, AttemptType, Outcome, Reason
-from orchestrator.model.report import EndedBy, Evidence, RunReport, RunStatus, StopRecord, VmRecord, WaveRecord
+from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
+from orchestrator.model.report import Evidence, RunReport, StopRecord, VmRecord, WaveRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
 
-_TOGETHER = 500
-"""VMs that are verified in one go."""
-_NAMES_SECONDS = 10.0
-"""How long the names of hosts are waited for."""
 _LINGER_SECONDS = 0.05
 """How long the first read of a VM waits for others to share its query."""
 
@@ -101,10 +98,6 @@ class Run:
                 lose=self._lose, known=self._is_known, paused=lambda: self._dispatcher.paused,
             )  # fmt: skip
             listeners = (self._evacuation, *listeners)
-        self._source = opening.source
-        self._spared = {vm.uuid for vm in opening.run.excluded}
-        """VMs on hosts that are emptied, whom the plan leaves alone."""
-        self._ours: Ourselves | None = None
         self._ledger = Ledger(opening.run.id, journal, self._clock, listeners, self._lose_journal)
         self._tell = self._ledger.tell
         rules = stop_rules(self._plan.stop, self._plan.limits.node_outage.total_seconds())
@@ -115,6 +108,7 @@ class Run:
             lambda kind, detail: self._tell(kind, None, {"detail": detail}),
             lambda: self._stop_sending(Reason.NODE),
         )
+        self._arrivals = Arrivals(opening.run, opening.source, cloud, self._outage)
         slots = Slots(slot_limits(self._plan.limits))
         self._estimates = estimates_of(self._plan, opening.known, self._legs)
         self._queues: dict[Key, Queue] = {}
@@ -387,58 +381,46 @@ class Run:
             self._dispatcher.wake()
 
     def _is_known(self, uuid: str) -> bool:
-        return uuid in self._ledger.records or uuid in self._spared
+        return uuid in self._ledger.records or uuid in self._arrivals.spared
 
     async def _shut_host(self, host: str) -> None:
         """It could not be disabled: what is on it is left alone."""
         await self._obey(self._course.close_host(host))
 
     async def _join(self, found: Sequence[Seen]) -> None:
-        """VMs that have turned up are targets too, but for those that the plan spares. Raises JournalWriteError."""
+        """VMs that have turned up are targets too, but for those that the plan spares.
+
+        Raises JournalWriteError, NodeGoneError.
+        """
+        assert self._evacuation is not None
         try:
-            resolution = await self._outage.call(lambda: self._resolve_found(found))
+            arrived = await self._arrivals.meet(found, self._clock.wall())
         except UsageError as error:
-            self._spared.update(seen.row.uuid for seen in found)
-            self._warn(
-                f"{len(found)} VMs that turned up were left alone, for nobody could say whom the plan spares: {error}"
-            )
+            why = f"nobody could say whom the plan spares ({error})"
+            self._warn(f"{len(found)} VMs that turned up were left alone: {why}")
             return
-        if resolution.excluded:
-            self._spared.update(vm.uuid for vm in resolution.excluded)
-            self._record = self._record.model_copy(update={"excluded": (*self._record.excluded, *resolution.excluded)})
-        verdicts, now = admit(resolution, self._plan), self._clock.wall()
-        records = [_spared(verdict, first_record(verdict, resolution.ha_levels, now), now) for verdict in verdicts]
+        if arrived.excluded:
+            self._record = self._record.model_copy(update={"excluded": (*self._record.excluded, *arrived.excluded)})
         with self._working():
-            await self._journal.join(self._record.id, records)
-            self._ledger.join(records)
+            await self._journal.join(self._record.id, arrived.records)
+            self._ledger.join(arrived.records)
             orders: list[Order] = []
-            for verdict, record in zip(verdicts, records, strict=True):
-                row = verdict.target.row
-                if record.outcome is not None or row is None:
+            waves = Counter[str]()
+            for record in arrived.records:
+                if (row := arrived.rows.get(record.uuid)) is None:
                     continue
                 key = self._legs.key(row, record.wave or WAVE)
                 self._outlook.waits(row, key)
                 self._queues[key].lanes.add(row)
-                assert self._evacuation is not None
                 self._evacuation.waits(record.uuid, row.host_uuid)
                 orders += self._course.join(record, row.host_uuid)
-            waves = Counter(record.wave or WAVE for record in records if record.outcome is None)
-            hosts = sorted({row.host_uuid for seen in found if (row := seen.row).host_uuid is not None})
-            self._tell("vms.found", None, {"vms": len(records), "waves": dict(waves), "hosts": hosts})
-            for record in records:
+                waves[key[0]] += 1
+            hosts = sorted({seen.row.host_uuid for seen in found if seen.row.host_uuid is not None})
+            self._tell("vms.found", None, {"vms": len(arrived.records), "waves": dict(waves), "hosts": hosts})
+            for record in arrived.records:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)
             await self._obey(orders)
-
-    async def _resolve_found(self, found: Sequence[Seen]) -> Resolution:
-        assert self._source is not None, "a run that empties hosts knows its plan's selectors"
-        facts = NodeFacts(self._record.endpoint, self._record.node_version, None, None)
-        try:
-            if self._ours is None:
-                self._ours = await (await find_ourselves(facts.endpoint)).ask(self._cloud)
-            return await resolve_found(self._source, self._cloud, found, facts, self._ours)
-        except QueryRefusedError as error:
-            raise UsageError(error.detail) from None
 
     # ── as the run goes ────────────────────────────────────────────────────────────────────────────────────────────
     @contextlib.contextmanager
@@ -659,50 +641,17 @@ class Run:
             wait = max(0.0, self._last_stop_at + after - self._clock.now())
             self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
             await anyio.sleep(wait)
-        unread = 0
-        for start in range(0, len(due), _TOGETHER):
-            chunk = due[start : start + _TOGETHER]
-            try:
-                part = list(self._journal.vms(self._record.id, chunk))
-            except JournalError:  # a row of it that cannot be read ends no run whose stops are all done
-                unread += len(chunk)
-                continue
-            seen: dict[str, Seen | None] = {}
-            async with anyio.create_task_group() as reads:
-                for record in part:
-                    reads.start_soon(_read_into, seen, reader, record.uuid)
-            at = self._clock.wall()
-            hosts = [
-                vm.row.host_uuid for record in part if (vm := seen.get(record.uuid)) is not None and comes_back(record, vm)
-            ]
-            names = await self._host_names(hosts)
-            unread += len(part) - len(seen)
-            await self._ledger.settle_all(
-                [
-                    verified(
-                        record,
-                        seen[record.uuid],
-                        self._states.get(record.uuid),
-                        self._legs.rules(record.wave or WAVE, self._done_to(record)),
-                        at,
-                        host_names=names,
-                    )
-                    for record in part
-                    if record.uuid in seen
-                ]
-            )
+        unread = await verify_all(
+            due, self._record.id, reader, journal=self._journal, ledger=self._ledger, clock=self._clock, states=self._states,
+            rules_of=lambda record: self._legs.rules(record.wave or WAVE, self._done_to(record)),
+            host_names=self._host_names,
+        )  # fmt: skip
         if unread:
             self._tell("run.verification_failed", None, {"vms": unread})
             self._warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
 
     async def _host_names(self, uuids: Iterable[str | None]) -> dict[str, str]:
-        """For a person's eyes alone, so that a node which does not tell them ends nothing."""
-        wanted = [uuid for uuid in dict.fromkeys(uuids) if uuid is not None]
-        if wanted and not self._outage.over:
-            with contextlib.suppress(NodeAwayError, QueryRefusedError), anyio.move_on_after(_NAMES_SECONDS):
-                rows = await self._cloud.hosts(wanted)
-                return {uuid: row.name for uuid, row in rows.items() if row.name is not None}
-        return {}
+        return {} if self._outage.over else await host_names(self._cloud, uuids)
 
     def _warn(self, text: str) -> None:
         self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})
@@ -720,9 +669,13 @@ class Run:
         # A host's budget was crossed under its UUID; by now its name is known.
         names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
         self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
-        counts = Counter(record.outcome for record in self._ledger.records.values())
-        assert self.left or None not in counts, "a run that has ended has an outcome for every target"
-        status, ended_by, code = self._ending(counts)
+        records, hosts_done = self._ledger.records.values(), self._evacuation or self._reopening
+        assert self.left or all(one.outcome for one in records), "a run that has ended has an outcome for every target"
+        status, ended_by, code = ("interrupted", "operator", 130) if self.left else ending(
+            records, self._halt.reason,
+            hosts_unreached=hosts_done is not None and hosts_done.unreached,
+            hosts_succeeded=hosts_done is None or hosts_done.succeeded,
+        )  # fmt: skip
         finished = self._clock.wall()
         self._record = self._record.model_copy(
             update={
@@ -750,44 +703,3 @@ class Run:
             self._waves.get(name, none).model_copy(update={"name": name, "totals": totals_of(members[name])})
             for name in members
         ]
-
-    def _ending(self, counts: Counter[Outcome | None]) -> tuple[RunStatus, EndedBy | None, int]:
-        if self.left:
-            return "interrupted", "operator", 130
-        if counts[Outcome.NOT_REACHED]:
-            reasons = {record.reason for record in self._ledger.records.values() if record.outcome is Outcome.NOT_REACHED}
-            ended_by: EndedBy = next((word for reason, word in _ENDED_BY.items() if reason in reasons), "operator")
-            return "stopped_early", ended_by, 4
-        changed = self._evacuation or self._reopening
-        if changed is not None and changed.unreached:
-            reason = self._halt.reason or Reason.WINDOW
-            return "stopped_early", _ENDED_BY.get(reason, "operator"), 4
-        good = all(outcome in GOOD for outcome in counts) and (changed is None or changed.succeeded)
-        return "finished", None, 0 if good else 1
-
-
-_ENDED_BY: dict[Reason, EndedBy] = {
-    Reason.NODE: "node",
-    Reason.JOURNAL: "journal",
-    Reason.OPERATOR: "operator",
-    Reason.WINDOW: "window",
-    Reason.BUDGET: "budget",
-    Reason.RAMP: "ramp",
-    Reason.HOST_BUDGET: "budget",
-    Reason.WAVE: "budget",
-    Reason.HOST: "host",
-}
-"""What a run is said to be ended by, for the first of these reasons that some VM was not reached for."""
-
-
-def _spared(verdict: Verdict, record: VmRecord, now: str) -> VmRecord:
-    """What must not be touched is left on its host."""
-    if verdict.kind is not Kind.REFUSE:
-        return record
-    evidence = Evidence(text=f"{verdict.why}: it must not be touched", basis="state")
-    return replace(record, outcome=Outcome.SKIPPED, reason=Reason.PROTECTED, evidence=evidence, finished_at=now)
-
-
-async def _read_into(seen: dict[str, Seen | None], reader: Reader[Seen], uuid: str) -> None:
-    with contextlib.suppress(UnreadableError, NodeGoneError):
-        seen[uuid] = await reader.read(uuid)

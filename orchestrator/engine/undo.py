@@ -9,6 +9,7 @@ from orchestrator.engine.again import is_unfinished
 from orchestrator.engine.course import Known, forecast_of
 from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.legs import WAVE, Legs
+from orchestrator.engine.names import told_hosts
 from orchestrator.engine.prepare import Took, known_from
 from orchestrator.engine.records import HostBefore, Opening
 from orchestrator.errors import NodeUnreachableError, RefusedError
@@ -130,15 +131,8 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         if record.outcome is None and now is not None:
             rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
     known = known_from(took, [Verb.START], list(rows))
-    return Undo(records, rows, late, facts, known, await _hosts(cloud, rows), closed)
-
-
-async def _hosts(cloud: Cloud, rows: Mapping[str, VmRow]) -> Mapping[str, HostRow]:
-    """For a person's eyes alone, so that a node which does not tell them ends nothing."""
-    try:
-        return await cloud.hosts(sorted({row.host_uuid for row in rows.values() if row.host_uuid is not None}))
-    except (NodeAwayError, QueryRefusedError):
-        return {}
+    hosts = {row.host_uuid for row in rows.values() if row.host_uuid is not None}
+    return Undo(records, rows, late, facts, known, await told_hosts(cloud, sorted(hosts)), closed)
 
 
 @dataclass(slots=True)

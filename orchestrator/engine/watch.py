@@ -126,8 +126,8 @@ class Watcher:
     def follow(self, vm_uuid: str, job_uuid: str, at_work: str | None, *, acknowledged: bool) -> Iterator[Mailbox]:
         """What is seen of one job, each change of its VM's state once.
 
-        `at_work`: the state while such a job is carried out; None where there is none. `acknowledged`: the node has said that
-        it knows the job.
+        `at_work`: the state while such a job is carried out; None for none. `acknowledged`: the node has said that it
+        knows the job.
         """
         followed = _Followed(vm_uuid, job_uuid, self._clock.now() + 4 * self._tick, at_work, acknowledged=acknowledged)
         followed.pause = self._tick

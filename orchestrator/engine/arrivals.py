@@ -1,0 +1,75 @@
+"""VMs that turn up on hosts that are being emptied: whom the plan spares, and the records of those that are targets too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.clouds.interface import Cloud, NodeFacts, QueryRefusedError
+from orchestrator.engine.admit import Kind, Verdict, admit
+from orchestrator.engine.ourselves import Ourselves, find_ourselves
+from orchestrator.engine.outage import Outage
+from orchestrator.engine.records import first_record
+from orchestrator.engine.resolve import Resolution, resolve_found
+from orchestrator.errors import UsageError
+from orchestrator.model.outcome import Outcome, Reason
+from orchestrator.model.report import Evidence, Excluded, RunRecord, VmRecord
+from orchestrator.model.target import Seen, VmRow
+from orchestrator.plan.load import PlanFile
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Records of new targets, with an outcome where they must not be touched; `rows` of the others. `excluded` are none."""
+
+    records: Sequence[VmRecord]
+    rows: Mapping[str, VmRow]
+    excluded: Sequence[Excluded]
+
+
+class Arrivals:
+    """Asks the node what the plan's selectors say of them, as it was asked before the run. `source`: the plan with them."""
+
+    def __init__(self, run: RunRecord, source: PlanFile | None, cloud: Cloud, outage: Outage) -> None:
+        self._source = source
+        self._cloud = cloud
+        self._outage = outage
+        self._facts = NodeFacts(run.endpoint, run.node_version, None, None)
+        self._ours: Ourselves | None = None
+        self.spared = {vm.uuid for vm in run.excluded}
+        """VMs that the plan leaves alone."""
+
+    async def meet(self, found: Sequence[Seen], now: str) -> Arrived:
+        """Raises NodeGoneError, and UsageError where the node takes the plan's selectors no more: they are left alone
+        then.
+        """
+        try:
+            resolution = await self._outage.call(lambda: self._resolve(found))
+        except UsageError:
+            self.spared.update(seen.row.uuid for seen in found)
+            raise
+        self.spared.update(vm.uuid for vm in resolution.excluded)
+        assert self._source is not None
+        verdicts = admit(resolution, self._source.plan)
+        records = [_spared(verdict, first_record(verdict, resolution.ha_levels, now), now) for verdict in verdicts]
+        rows = {
+            record.uuid: verdict.target.row
+            for verdict, record in zip(verdicts, records, strict=True)
+            if record.outcome is None and verdict.target.row is not None
+        }
+        return Arrived(records, rows, resolution.excluded)
+
+    async def _resolve(self, found: Sequence[Seen]) -> Resolution:
+        assert self._source is not None, "a run that empties hosts knows its plan's selectors"
+        try:
+            if self._ours is None:
+                self._ours = await (await find_ourselves(self._facts.endpoint)).ask(self._cloud)
+            return await resolve_found(self._source, self._cloud, found, self._facts, self._ours)
+        except QueryRefusedError as error:
+            raise UsageError(error.detail) from None
+
+
+def _spared(verdict: Verdict, record: VmRecord, now: str) -> VmRecord:
+    """What must not be touched is left on its host."""
+    if verdict.kind is not Kind.REFUSE:
+        return record
+    evidence = Evidence(text=f"{verdict.why}: it must not be touched", basis="state")
+    return replace(record, outcome=Outcome.SKIPPED, reason=Reason.PROTECTED, evidence=evidence, finished_at=now)
