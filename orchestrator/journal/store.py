@@ -260,7 +260,7 @@ def join_write(run_id: str, vms: Iterable[VmRecord]) -> Write:
     """More targets, after those that there are."""
     return Write(
         "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record)"
-        " SELECT ?1, 1 + (SELECT max(seq) FROM vm WHERE run_id = ?1), ?2, ?3, ?4, ?5"
+        " SELECT ?1, 1 + (SELECT coalesce(max(seq), -1) FROM vm WHERE run_id = ?1), ?2, ?3, ?4, ?5"
         " WHERE true ON CONFLICT DO NOTHING",
         ((run_id, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for vm in vms),
     )

@@ -16,6 +16,7 @@ from orchestrator.clouds.zstack.cloud import ZStackCloud
 from orchestrator.model.target import (
     HELD_BACK,
     Accepted,
+    HostRequest,
     JobAnswer,
     JobMissing,
     JobRunning,
@@ -128,3 +129,31 @@ async def test_what_runs_on_a_host(made: Fixture) -> None:
     await ended(made.cloud, request.job_uuid)
     assert sorted(seen.row.uuid for seen in (await made.cloud.running_on([host]))[host]) == made.uuids[1:]
     assert (await made.cloud.hosts([host]))[host].status == "Connected"
+
+
+async def test_hosts_are_found_read_and_changed(made: Fixture) -> None:
+    """By condition and by UUID; a change is a job that ends, and the state is what was asked for."""
+    seen = await made.cloud.read(made.uuids)
+    host = seen[made.uuids[0]].row.host_uuid
+    assert host is not None
+    row = (await made.cloud.hosts([host]))[host]
+    assert row in await made.cloud.select_hosts([f"uuid={host}"])
+    assert await made.cloud.select_hosts(["name=nobody"]) == []
+    assert await made.cloud.host_states([host]) == {host: "Enabled"}
+    job = uuid4().hex
+    assert await made.cloud.change_host(HostRequest(host, "disable", job, 30), lambda: True) == Accepted()
+    answer = await ended(made.cloud, job)
+    assert isinstance(answer, JobSucceeded)
+    assert answer.seen is not None
+    assert answer.seen.row.state == "Disabled"
+    assert await made.cloud.host_states([host]) == {host: "Disabled"}
+    held = await made.cloud.change_host(HostRequest(host, "enable", uuid4().hex, 30), lambda: False)
+    assert isinstance(held, Lost)
+    assert held.error.code == HELD_BACK
+
+
+async def test_a_lone_host_offers_nobody_a_place(made: Fixture) -> None:
+    """A VM's own host is no candidate for it."""
+    seen = await made.cloud.read(made.uuids)
+    own = seen[made.uuids[0]].row.host_uuid
+    assert own not in [row.uuid for row in await made.cloud.candidates(made.uuids[0])]

@@ -16,11 +16,12 @@ import pytest
 
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
-from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
+from orchestrator.journal.interface import HostKept, Journal, JournalEvent, JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.sqlite import SqliteJournal
-from orchestrator.model.outcome import AttemptResult, Outcome
-from orchestrator.model.report import VmRecord
+from orchestrator.model.outcome import AttemptResult, HostOutcome, Outcome
+from orchestrator.model.report import HostActionRecord, HostRecord, VmRecord
+from orchestrator.model.target import HostRow
 from tests.cli.support import ACCOUNT, Cli, refused
 from tests.contract.journals import ME, a_run, an_attempt, begin, some_vms
 
@@ -323,3 +324,45 @@ def test_a_row_that_makes_no_sense(cli: Cli, whole: bytes, old: bytes, new: byte
     done = cli.inside(*COMMANDS[command])
     assert path.read_bytes() == content
     refused(done, 3, str(path), "--journal PATH")
+
+
+async def test_hosts_are_kept_with_what_is_done_to_them(journal: Journal) -> None:
+    """In their order, each change as written last, with its state while it is under way; the report has them at once."""
+    run, rows = a_run(), [HostRow(f"{n:032x}", f"kvm-{n}", "Connected", "Enabled") for n in (2, 1)]
+    await journal.begin(run, some_vms(1), {}, ME, [HostKept(row, (), None) for row in rows])
+    disable = HostActionRecord(action="disable", state_before="Enabled")
+    await journal.act(run.id, rows[0].uuid, 0, disable, '{"state": 1}')
+    journal.note_act(run.id, rows[0].uuid, 0, replace(disable, state="Disabled"), '{"state": 2}')
+    await journal.act(run.id, rows[1].uuid, 0, disable, None)
+    found = journal.hosts(run.id)
+    assert [one.row for one in found] == rows
+    assert (found[0].actions, found[0].state) == ((replace(disable, state="Disabled"),), '{"state": 2}')
+    assert (found[1].actions, found[1].state) == ((disable,), None)
+    done = replace(disable, outcome=HostOutcome.DONE, error={"code": "HOST.1001", "odd": [None]})
+    await journal.act(run.id, rows[0].uuid, 0, done, None)
+    await journal.act(run.id, rows[0].uuid, 1, HostActionRecord(action="empty"), None)
+    report = journal.report(run.id).document()
+    assert [(host.uuid, [act.action for act in host.actions]) for host in report.hosts] == [
+        (rows[0].uuid, ["disable", "empty"]),
+        (rows[1].uuid, ["disable"]),
+    ]
+    assert report.hosts[0].actions[0] == done
+    ended = HostRecord(uuid=rows[0].uuid, name="kvm-2", status="Connected", state="Disabled", totals={}, left_on_host=())
+    await journal.finish(run, [ended], [])
+    [first, second] = journal.report(run.id).hosts
+    assert (first.state, first.left_on_host, len(first.actions)) == ("Disabled", (), 2)
+    assert (second.uuid, second.left_on_host) == (rows[1].uuid, None)
+    assert journal.hosts("nothing") == []
+
+
+async def test_vms_that_join_come_last_and_once(journal: Journal) -> None:
+    """A target that turns up stands behind those that there are; one that is there already is left as it is."""
+    run = await begin(journal, a_run(), some_vms(3, 1))
+    await journal.settle(run.id, replace(some_vms(1)[0], outcome=Outcome.STOPPED_CLEAN))
+    await journal.join(run.id, some_vms(2, 1, 4))
+    assert journal.uuids(run.id) == [vm.uuid for vm in some_vms(3, 1, 2, 4)]
+    report = journal.report(run.id).document()
+    assert (report.totals["targets"], report.totals["stopped_clean"]) == (4, 1)
+    empty = await begin(journal, a_run("20261129T220000Z-0000"))
+    await journal.join(empty.id, some_vms(5))
+    assert journal.uuids(empty.id) == [some_vms(5)[0].uuid]

@@ -16,13 +16,13 @@ from orchestrator.engine.records import opening, run_record
 from orchestrator.engine.run import JournalLostError, Run
 from orchestrator.errors import JournalError
 from orchestrator.journal import store
-from orchestrator.journal.interface import Journal, JournalEvent, JournalWriteError
+from orchestrator.journal.interface import HostKept, Journal, JournalEvent, JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.journal.owner import RunLockedError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import Outcome
-from orchestrator.model.target import VmRow
+from orchestrator.model.target import HostRow, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.contract.journals import DEAD, ME, OTHER, a_run, an_attempt, begin, some_vms
 
@@ -289,3 +289,12 @@ async def test_a_run_that_lost_its_lock_sends_nothing_more(sqlite: SqliteJournal
         await run.run()
     assert sent == [1] == [len(cloud.sent)]
     assert len(rows(path, "attempt")) == 1
+
+
+async def test_two_runs_never_change_one_host(journal: Journal) -> None:
+    """A host that another living process works on refuses a run, though they share no VM."""
+    kept = [HostKept(HostRow("a" * 32, "kvm-1", "Connected", "Enabled"), (), None)]
+    await journal.begin(FIRST, some_vms(1), {}, OTHER, kept)
+    with pytest.raises(RunLockedError, match="1 of these hosts are in run"):
+        await journal.begin(SECOND, some_vms(2), {}, ME, kept)
+    assert [run.id for run in journal.runs()] == [FIRST.id]
