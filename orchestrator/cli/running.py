@@ -178,8 +178,11 @@ def _preview_lines(shown: Preview) -> list[str]:
     for wave in shown.waves:
         after = f", after {', '.join(map(one_line, wave.after))}" if wave.after else ""
         lines.append(f"  wave {one_line(wave.name)}: {wave.vms} to {'stop' if shown.evacuate is None else 'be done'}{after}")
-    noun = "VMs" if shown.evacuate is None else "hosts"
-    lines += [f"  selector {one_line(selector.where)}: {selector.matched} {noun}" for selector in shown.selectors]
+    noun = "VM" if shown.evacuate is None else "host"
+    lines += [
+        f"  selector {one_line(selector.where)}: {selector.matched} {noun}{'s' * (selector.matched != 1)}"
+        for selector in shown.selectors
+    ]
     if shown.excluded:
         lines.append(f"  excluded: {len(shown.excluded)} VMs")
     if shown.evacuate is not None:

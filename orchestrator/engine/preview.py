@@ -220,7 +220,9 @@ def _evacuation_warnings(resolution: Resolution, vms: Sequence[PreviewVm]) -> li
         if staying or spared:
             names = [one_line(vm.name or vm.uuid, 60) for vm in staying[:_MOST_STAYING]]
             names += [f"{spared} that the plan excludes"] if spared else []
-            warnings.append(f"host {name} will not be empty: {len(staying) + spared} VMs stay ({', '.join(names)})")
+            count = len(staying) + spared
+            stay = "1 VM stays" if count == 1 else f"{count} VMs stay"
+            warnings.append(f"host {name} will not be empty: {stay} ({', '.join(names)})")
     return warnings
 
 

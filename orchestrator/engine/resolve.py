@@ -169,7 +169,7 @@ async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow],
     try:
         if selection.uuids:
             rows = await cloud.hosts(selection.uuids)
-            keep("uuids", rows.values())
+            keep("uuids", [rows[uuid] for uuid in selection.uuids if uuid in rows])
             problems += [
                 f"the node knows no host {uuid}: correct targets.hosts.uuids, or take it out"
                 for uuid in dict.fromkeys(selection.uuids)

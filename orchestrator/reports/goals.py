@@ -83,7 +83,8 @@ def action_line(action: HostActionRecord) -> str:
     outcome = "under way" if action.outcome is None else str(action.outcome).replace("_", " ")
     why = action_why(action)
     told = action.outcome not in {HostOutcome.DONE, HostOutcome.ALREADY}
-    return f"{action.action} {outcome}" + (f": {why}" if why and told else "")
+    words = outcome if action.outcome is HostOutcome.NOT_EMPTY else f"{action.action} {outcome}"
+    return words + (f": {why}" if why and told else "")
 
 
 def action_why(action: HostActionRecord) -> str:
