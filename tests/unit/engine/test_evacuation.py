@@ -1,6 +1,6 @@
 """Hosts that are emptied, over the scripted cloud, in virtual time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from orchestrator.clouds.interface import QueryRefusedError
 from orchestrator.clouds.memory import Guest, Machine, MemoryCloud
 from orchestrator.engine.again import kept_plan, take_up
 from orchestrator.engine.clock import Clock
@@ -19,7 +20,7 @@ from orchestrator.model.event import Event
 from orchestrator.model.fault import NodeError
 from orchestrator.model.outcome import HostOutcome, Outcome, Reason
 from orchestrator.model.report import HostRecord, ReportDocument, VmRecord
-from orchestrator.model.target import HostRow, Refused, VmRow
+from orchestrator.model.target import HostRow, Refused, Seen, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.contract.journals import DEAD
 from tests.virtual import run_virtual
@@ -382,6 +383,54 @@ def test_an_operator_stops_it_between_hosts_and_vms() -> None:
     assert acts(report, "a2")[0] == ("disable", HostOutcome.DONE)
     assert {acts(report, one)[-1] for one in OLD} == {("empty", HostOutcome.NOT_REACHED)}
     assert report.run.exit_code == 4
+
+
+def test_a_pause_holds_for_hosts_too() -> None:
+    """While somebody has paused the run no host goes into maintenance, and afterwards it does."""
+    trial = Trial(guests(2))
+
+    async def pause(run: Run) -> None:
+        await anyio.sleep(3.0)
+        assert "paused" in run._pause_or_go(pause=True, who="ops@jump1")
+        await anyio.sleep(300.0)
+        assert [request.event for _, request in trial.cloud.changed] == ["disable", "disable"]
+        run._pause_or_go(pause=False, who="ops@jump1")
+
+    report = trial.to_the_end(pause)
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+
+
+def test_a_host_whose_vms_cannot_be_read_is_not_maintained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node takes no query of it: nobody knows whether it is empty, and it stays disabled."""
+    trial = Trial(guests(2))
+    whole = trial.cloud.running_on
+
+    async def refused(uuids: Sequence[str]) -> Mapping[str, list[Seen]]:
+        if trial.cloud.sent:
+            raise QueryRefusedError("unknown field")
+        return await whole(uuids)
+
+    monkeypatch.setattr(trial.cloud, "running_on", refused)
+    report = trial.to_the_end()
+    assert {request.event for _, request in trial.cloud.changed} == {"disable"}
+    assert {acts(report, one)[-1] for one in OLD} == {("empty", HostOutcome.UNKNOWN)}
+    assert report.run.exit_code == 1
+
+
+def test_a_vm_that_turns_up_on_hosts_without_any_is_a_target() -> None:
+    """The run of hosts without a single VM takes in what somebody starts there meanwhile."""
+    hosts = machines()
+    hosts[0].seconds = 30.0
+    trial = Trial([guest(9, None, state="Stopped")], hosts=hosts)
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(10.0)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a2")
+
+    report = trial.to_the_end(somebody)
+    assert vm(report, 9).outcome is Outcome.STOPPED_CLEAN
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
 
 
 # ── verification ───────────────────────────────────────────────────────────────────────────────────────────────────
