@@ -1,0 +1,545 @@
+"""Hosts are emptied over real sockets: what a report says of hosts and migrations is what happened at the node."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import RefusedError
+from orchestrator.model.outcome import Reason
+from orchestrator.simulator import Fault, Migration, StopJob
+from tests.integration.emptying import (
+    EMPTIED,
+    NEW,
+    NOT_EMPTY,
+    OLD,
+    SLOW,
+    Emptying,
+    Emptyings,
+    fleet,
+    group,
+    upon,
+)
+
+CLOSED = {"old-1": EMPTIED, "old-2": EMPTIED}
+"""Both hosts came to where they should be."""
+ENABLED = {"old-1": [("enable", "done")], "old-2": [("enable", "done")]}
+"""Both hosts are open again."""
+STOPPED = ("stopped_clean", "stopped_forced", "stopped_cold")
+MOVE = {"vms": "migrate"}
+MOVE_OR_STOP = {"vms": "migrate_then_stop"}
+
+
+@pytest.fixture
+def emptying(tmp_path: Any) -> Emptyings:
+    """Makes some, each in a folder of its own."""
+    numbers = count()
+
+    def make(scenario: Any, evacuate: Any = None, **options: Any) -> Emptying:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return Emptying(folder, scenario, **{**options, "plan": {"evacuate": evacuate or {}, **options.get("plan", {})}})
+
+    return make
+
+
+async def side_by_side(one: Callable[[Any], Coroutine[Any, Any, None]], *cases: Any) -> None:
+    """Each case on a node of its own, all at once: they mostly wait."""
+
+    async def named(case: Any) -> None:
+        try:
+            await one(case)
+        except Exception as error:
+            error.add_note(f"in the case {case!r}")
+            raise
+
+    await asyncio.gather(*map(named, cases))
+
+
+# ── all goes well ──────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_two_hosts_are_emptied(emptying: Emptyings) -> None:
+    """All that runs there migrates, two at a time at both ends, and both hosts go into maintenance, empty."""
+    async with emptying(fleet(group("vm-{n}", 10), group("else-{n}", 2, on=NEW)), MOVE) as trial:
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"*": "migrated"})
+        assert trial.report.totals["targets"] == 10
+        assert trial.node.record.stops == []
+        assert max(map(trial.node.record.peak_migrations_per_host, trial.node.hosts)) == 2
+
+
+async def test_two_hosts_are_emptied_by_stops(emptying: Emptyings) -> None:
+    """Unless a plan says so nothing migrates but the router; Stopped ones are on no host, and no targets."""
+    groups = (group("vm-{n}", 6), group("off-{n}", 2, state="Stopped"), group("router", type="ApplianceVm"))
+    async with emptying(fleet(*groups)) as trial:
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"vm-*": STOPPED, "router": "migrated"})
+        assert trial.report.totals["targets"] == 7
+        trial.hold_limits(concurrency=50, per_host=50)
+
+
+async def test_waves_are_kept(emptying: Emptyings) -> None:
+    """By the node's record the first wave has left, or is off, before anything of the second is touched."""
+    waves = [{"name": "app", "where": [["name~=app-%"]]}, {"name": "db", "after": ["app"]}]
+    groups = (group("app-{n}", 4), group("app-pinned", pinned=True), group("db-{n}", 4))
+    async with emptying(fleet(*groups), MOVE_OR_STOP, waves=waves) as trial:
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"app-pinned": STOPPED, "*": "migrated"})
+        first = {vm.uuid for vm in trial.report.vms if vm.wave == "app"}
+        jobs: list[Migration | StopJob] = [*trial.node.record.migrations, *trial.node.record.stops]
+        assert max(job.ended or 0.0 for job in jobs if job.vm_uuid in first) <= min(
+            job.accepted for job in jobs if job.vm_uuid not in first
+        )
+
+
+async def test_the_far_end_is_not_overrun(emptying: Emptyings) -> None:
+    """With one host to go to, and four that are left, no more go there at a time than the plan says."""
+    old = ("old-1", "old-2", "old-3", "old-4")
+    scenario = fleet(group("vm-{n}", 8, on=old), old=old, new=("new-1",))
+    async with emptying(scenario, {**MOVE, "migrate": {"per_host": 3}}, leaving=old) as trial:
+        await trial.empty()
+        trial.hold_emptied(dict.fromkeys(old, EMPTIED), {"*": "migrated"}, migrations=3, per_host=3)
+
+
+# ── migrations that do not work ────────────────────────────────────────────────────────────────────────────────────
+CANNOT: list[tuple[dict[str, Any], Reason | None, list[str]]] = [
+    ({"pinned": True}, Reason.NO_CANDIDATE, []),
+    ({"guest": {"migration": "refused"}}, None, ["migrate"]),
+    ({"guest": {"migration": "fails_halfway", "migration_fails_after": 2}}, None, ["migrate"]),
+]
+
+
+async def test_what_cannot_migrate_is_left(emptying: Emptyings) -> None:
+    """Where a plan only migrates it is failed and runs where it was; its host stays Disabled, and names it."""
+
+    async def left(case: tuple[dict[str, Any], Reason | None, list[str]]) -> None:
+        how, reason, sent = case
+        async with emptying(fleet(group("vm-{n}", 4), group("stays", on=["old-1"], **how)), MOVE) as trial:
+            await trial.empty()
+            trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, {"stays": "failed", "vm-*": "migrated"}, code=1)
+            assert (trial.vm("stays").reason, [a.type for a in trial.vm("stays").attempts]) == (reason, sent)
+            assert trial.left("old-1") == {"stays": "failed"}
+            assert trial.host("old-1").state == "Disabled"
+            assert trial.sim("stays").state == "Running"
+
+    await side_by_side(left, *CANNOT)
+
+
+async def test_what_cannot_migrate_is_stopped(emptying: Emptyings) -> None:
+    """Where a plan stops what cannot migrate, both hosts are emptied, and the report tells of both."""
+
+    async def stopped(case: tuple[dict[str, Any], Reason | None, list[str]]) -> None:
+        how, _, sent = case
+        async with emptying(fleet(group("vm-{n}", 4), group("odd-{n}", 2, **how)), MOVE_OR_STOP) as trial:
+            await trial.empty()
+            trial.hold_emptied(CLOSED, {"odd-*": STOPPED, "vm-*": "migrated"})
+            assert [a.type for a in trial.vm("odd-1").attempts] == [*sent, "grace"]
+            assert "could not be migrated" in str(trial.vm("odd-1").evidence)
+
+    await side_by_side(stopped, *CANNOT)
+
+
+async def test_a_migration_that_hangs(emptying: Emptyings) -> None:
+    """Still Migrating when its own time is over: unknown, never stopped, and its host stays Disabled."""
+    hangs = group("hangs", on=["old-1"], guest={"migration": "hangs"})
+    async with emptying(fleet(group("vm-{n}", 4), hangs), {**MOVE_OR_STOP, "migrate": {"timeout": "1s"}}) as trial:
+        await trial.empty()
+        expected = {"hangs": "unknown", "vm-*": "migrated"}
+        trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, expected, code=1, limited=False)
+        assert trial.vm("hangs").reason is Reason.STILL_MIGRATING
+        assert trial.left("old-1") == {"hangs": "unknown"}
+
+
+async def test_a_migration_that_succeeds_late(emptying: Emptyings) -> None:
+    """Its job failed, and it arrives all the same: migrated, and its host goes into maintenance after all."""
+    guest = {"migration": "late_success", "migration_fails_after": 3, "migration_late_after": 24}
+    async with emptying(fleet(group("vm-{n}", 4), group("late", on=["old-1"], guest=guest)), MOVE) as trial:
+        trial.plan = {**trial.plan, "verify": {"after": "500ms"}}
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"*": "migrated"})
+        assert "SYS.1001" in str(trial.vm("late").evidence)
+
+
+# ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("on", ["migrate", "host", "candidates"])
+async def test_answers_that_are_lost(emptying: Emptyings, on: str) -> None:
+    """Whatever becomes of the answers: each VM is moved once, each host changed once per direction, and all is done."""
+
+    async def lost(kind: str) -> None:
+        fault = {"kind": kind, "on": on, "hosts": ["old-*"], "every": 2, "first": 4, "seconds": 0.3, "status": 502}
+        async with emptying(fleet(group("vm-{n}", 6), faults=[fault]), MOVE) as trial:
+            await trial.empty()
+            assert trial.node.faults.struck(next(iter(trial.node.faults))) >= 2
+            trial.hold_emptied(CLOSED, {"*": "migrated"})
+
+    await side_by_side(lost, "drop_before", "drop_after", "slow", "html", "too_many_requests", "truncated")
+
+
+async def test_jobs_that_never_answer(emptying: Emptyings) -> None:
+    """The work is done, and its job is 202 for ever: what is read at the deadline counts."""
+
+    async def unanswered(on: str) -> None:
+        fault = {"kind": "never_ends", "on": on, "hosts": ["old-*"], "first": 3}
+        evacuate = {**MOVE, "migrate": {"timeout": "1s"}, "host_timeout": "1s"}
+        async with emptying(fleet(group("vm-{n}", 4), faults=[fault]), evacuate) as trial:
+            await trial.empty()
+            trial.hold_emptied(CLOSED, {"*": "migrated"}, limited=False)
+
+    await side_by_side(unanswered, "migrate", "host")
+
+
+async def test_candidates_that_the_node_does_not_tell(emptying: Emptyings) -> None:
+    """The node does not say where VMs could go: they are stopped where the plan says so, and the report says why."""
+    fault = {"kind": "verdict", "on": "candidates", "vms": ["odd-*"]}
+    async with emptying(fleet(group("vm-{n}", 2), group("odd-{n}", 2), faults=[fault]), MOVE_OR_STOP) as trial:
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"odd-*": STOPPED, "vm-*": "migrated"})
+        assert "the node does not tell where it could go" in str(trial.vm("odd-1").evidence)
+
+
+# ── hosts that are lost ────────────────────────────────────────────────────────────────────────────────────────────
+async def test_a_host_is_lost_that_is_left(emptying: Emptyings) -> None:
+    """Disconnected in mid-run: its VMs are unknown, it stays Disabled and names them; when it is back, retry ends it."""
+    async with emptying(fleet(group("vm-{n}", 10), migrate=[30, 40]), MOVE_OR_STOP) as trial:
+        lose = upon("vm.sent", lambda _: trial.node.disconnect_host(trial.host("old-1").uuid), nth=4)
+        await trial.empty(lose)
+        odd = [vm.name for vm in trial.report.vms if vm.outcome != "migrated"]
+        assert odd
+        expected = {str(name): ("unknown", "failed") for name in odd}
+        trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, {**expected, "*": "migrated"}, code=1)
+        assert set(trial.left("old-1")) == set(odd)
+        trial.node.reconnect_host(trial.host("old-1").uuid)
+        await until(lambda: trial.host("old-1").status == "Connected")
+        await trial.retry()
+        assert trial.acts("old-1") == [("disable", "already"), ("empty", "done"), ("maintain", "done")]
+        assert trial.report.run.exit_code == 0
+        assert {vm.name for vm in trial.report.vms} == set(odd)
+        assert not [there for _, _, there in trial.met if there]
+        assert trial.node.record.open_sessions() == []
+
+
+async def test_a_host_is_lost_that_is_gone_to(emptying: Emptyings) -> None:
+    """Migrations to it fail, and are stopped as the plan says; the others go to the host that is left."""
+    async with emptying(fleet(group("vm-{n}", 10), migrate=[30, 40]), MOVE_OR_STOP) as trial:
+        lose = upon("vm.sent", lambda _: trial.node.disconnect_host(trial.host("new-1").uuid), nth=4)
+        await trial.empty(lose)
+        trial.hold_emptied(CLOSED, {"*": ("migrated", *STOPPED)})
+        lost = trial.host("new-1").uuid
+        failed = {one.vm_uuid for one in trial.node.record.migrations if one.error}
+        assert failed
+        assert {one.target for one in trial.node.record.migrations if one.vm_uuid in failed} == {lost}
+        assert failed == {vm.uuid for vm in trial.report.vms if vm.outcome in STOPPED}
+
+
+async def test_a_host_that_is_lost_already(emptying: Emptyings) -> None:
+    """Nothing on it can be migrated or stopped: named, with what is on it; the other one is emptied."""
+    old = [{"name": "old-1", "status": "Disconnected"}, "old-2"]
+    dark = group("dark-{n}", 2, on=["old-1"], state="Unknown")
+    async with emptying(fleet(dark, group("vm-{n}", 3, on=["old-2"]), old=old), MOVE_OR_STOP) as trial:
+        shown = await trial.preview()
+        assert any("host old-1 is Disconnected" in warning for warning in shown.warnings)
+        await trial.empty()
+        hosts = {"old-1": NOT_EMPTY, "old-2": EMPTIED}
+        trial.hold_emptied(hosts, {"dark-*": ("failed", "unknown"), "vm-*": "migrated"}, code=1)
+        assert set(trial.left("old-1")) == {"dark-1", "dark-2"}
+
+
+# ── others ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def somebody(trial: Emptying, act: str, vm: str, host: str) -> Callable[[Any], None]:
+    """A listener: upon the second call that leaves, somebody does it to a VM there."""
+    fault = Fault.model_validate({"kind": "vm_action", "vms": [vm], "act": act, "host": host, "at": 0})
+    return upon("vm.sent", lambda _: trial.node.faults.add(fault), nth=2)
+
+
+@pytest.mark.parametrize(("act", "state", "on"), [("start", "Stopped", OLD), ("migrate", "Running", NEW)])
+async def test_a_vm_that_comes_to_a_host(emptying: Emptyings, act: str, state: str, on: Any) -> None:
+    """Started or migrated by somebody onto a host that is being emptied: it is a target too, and leaves again."""
+    async with emptying(fleet(group("vm-{n}", 6), group("guest", on=on, state=state)), MOVE) as trial:
+        await trial.empty(somebody(trial, act, "guest", "old-2"))
+        assert trial.report.totals["targets"] == 7
+        trial.hold_emptied(CLOSED, {"*": "migrated"})
+        assert [event.data["vms"] for event in trial.events if event.kind == "vms.found"] == [1]
+
+
+async def test_a_vm_that_comes_and_is_spared(emptying: Emptyings) -> None:
+    """Whom the plan spares is not touched when it turns up; its host stays Disabled, with its name."""
+    groups = (group("vm-{n}", 6), group("guest", on=NEW, state="Stopped"))
+    spare = {"exclude": {"where": [["name=guest"]]}}
+    async with emptying(fleet(*groups), MOVE, plan=spare) as trial:
+        await trial.empty(somebody(trial, "start", "guest", "old-2"))
+        trial.hold_emptied({"old-1": EMPTIED, "old-2": NOT_EMPTY}, {"vm-*": "migrated"}, code=1)
+        assert trial.left("old-2") == {"guest": "excluded"}
+
+
+async def test_a_vm_that_somebody_takes_away(emptying: Emptyings) -> None:
+    """Migrated off by somebody before its turn, it is skipped, and nothing is sent to it where it is."""
+    async with emptying(
+        fleet(group("vm-{n}", 4), group("gone", on=["old-2"])), plan={"limits": {"concurrency": 1}}
+    ) as trial:
+        await trial.empty(upon("vm.sent", lambda _: trial.node.act(trial.sim("gone").uuid, "migrate")))
+        trial.hold_emptied(CLOSED, {"gone": "skipped", "vm-*": STOPPED})
+        assert trial.vm("gone").reason is Reason.ELSEWHERE
+
+
+async def test_a_host_that_somebody_enables_while_it_is_emptied(emptying: Emptyings) -> None:
+    """The node may place VMs there again: what comes is moved too, and the host is in maintenance at the end."""
+    async with emptying(fleet(group("vm-{n}", 6), group("guest", on=NEW, state="Stopped")), MOVE) as trial:
+
+        def meddle(_: Any) -> None:
+            trial.set_host("old-2", "Enabled")
+            trial.node.act(trial.sim("guest").uuid, "start", host_uuid=trial.host("old-2").uuid)
+
+        await trial.empty(upon("vm.sent", meddle, nth=3))
+        trial.hold_emptied(CLOSED, {"*": "migrated"})
+
+
+@pytest.mark.parametrize("goal", ["disable", "maintain"])
+async def test_a_host_that_somebody_enables_at_the_end(emptying: Emptyings, goal: str) -> None:
+    """Open again before the run's last words: it has come back, exit code 1, and the report shows its state."""
+    async with emptying(fleet(group("vm-{n}", 4)), {**MOVE, "hosts": goal}) as trial:
+        await trial.empty(upon("run.verifying", lambda _: trial.set_host("old-1", "Enabled")))
+        closed = EMPTIED if goal == "maintain" else EMPTIED[:2]
+        back = [(act, "came_back" if act == goal else word) for act, word in closed]
+        trial.hold_emptied({"old-1": back, "old-2": closed}, {"*": "migrated"}, code=1)
+
+
+# ── the node ───────────────────────────────────────────────────────────────────────────────────────────────────────
+RESTARTED: dict[str, tuple[str, int, dict[str, Any], int]] = {
+    "disable": ("changeHostState", 2, {"old-1": [("disable", "failed")], "old-2": [("disable", "failed")]}, 4),
+    "migrate": ("migrateVm", 4, CLOSED, 0),
+    "stop": ("stopVmInstance", 2, CLOSED, 0),
+}
+"""What is at the node when it restarts, how many of it, what becomes of the hosts, and the exit code."""
+
+
+async def test_a_node_that_restarts(emptying: Emptyings) -> None:
+    """Away in mid-run, with jobs that stay 202 for ever: nothing is done twice, and what the node has dropped is said so."""
+
+    async def restarted(when: str) -> None:
+        action, number, hosts, code = RESTARTED[when]
+        evacuate = {**MOVE_OR_STOP, "migrate": {"timeout": "1s"}, "host_timeout": "1s"}
+        slow = {"kind": "slow_start", "on": "host", "seconds": 15}
+        groups = (group("vm-{n}", 4), group("pinned-{n}", 2, pinned=True, guest=SLOW))
+        async with emptying(fleet(*groups, faults=[slow]), evacuate) as trial:
+
+            async def restart() -> None:
+                await until(lambda: sum(one.status == 202 for one in trial.puts(action)) >= number)
+                await trial.node.restart(8.0)
+
+            restarting = asyncio.create_task(restart())
+            await trial.empty()
+            await restarting
+            done = {"vm-*": ("migrated", *STOPPED), "pinned-*": STOPPED}
+            trial.hold_emptied(hosts, {"*": "not_reached"} if when == "disable" else done, code=code, limited=False)
+            if when == "disable":
+                await trial.retry()
+                assert [trial.acts(name) for name in OLD] == [EMPTIED, EMPTIED]
+
+    await side_by_side(restarted, *RESTARTED)
+
+
+async def test_a_maintenance_that_fails(emptying: Emptyings) -> None:
+    """Failed, it is not sent again by itself: the host stays Disabled and empty; retry does it, and no VM is touched."""
+    fault = {"kind": "verdict", "on": "host", "hosts": ["old-1"], "skip": 1, "first": 1}
+    async with emptying(fleet(group("vm-{n}", 4), faults=[fault]), MOVE) as trial:
+        await trial.empty()
+        failed = [*EMPTIED[:2], ("maintain", "failed")]
+        trial.hold_emptied({"old-1": failed, "old-2": EMPTIED}, {"*": "migrated"}, code=1)
+        assert (trial.host("old-1").state, trial.left("old-1")) == ("Disabled", {})
+        await trial.retry()
+        assert trial.acts("old-1") == [("disable", "already"), *EMPTIED[1:]]
+        assert [host.name for host in trial.report.hosts] == ["old-1"]
+        assert (trial.report.run.exit_code, trial.report.totals["targets"]) == (0, 0)
+        assert trial.node.record.host_puts(trial.host("old-1").uuid, "disable") == 1
+        assert trial.node.record.host_puts(trial.host("old-2").uuid) == 2
+
+
+async def test_a_disabling_that_fails(emptying: Emptyings) -> None:
+    """What is on it is left alone, for the node may place more there; the other host is emptied, and retry does the rest."""
+    fault = {"kind": "verdict", "on": "host", "hosts": ["old-1"], "first": 1}
+    async with emptying(fleet(group("vm-{n}", 6), faults=[fault]), MOVE) as trial:
+        await trial.empty()
+        here = {str(vm.name): "not_reached" for vm in trial.report.vms if vm.host_uuid == trial.host("old-1").uuid}
+        hosts = {"old-1": [("disable", "failed")], "old-2": EMPTIED}
+        trial.hold_emptied(hosts, {**here, "*": "migrated"}, code=4)
+        assert len(here) == 3
+        assert trial.left("old-1") == here
+        await trial.retry()
+        assert trial.acts("old-1") == EMPTIED
+        assert trial.report.totals["migrated"] == 3
+        assert trial.report.run.exit_code == 0
+
+
+# ── hosts that were closed before ──────────────────────────────────────────────────────────────────────────────────
+async def test_hosts_that_were_closed_before(emptying: Emptyings) -> None:
+    """Disabled before: not disabled by us, and Disabled again after restore; in maintenance before: never touched."""
+    old = [{"name": "old-1", "state": "Disabled"}, {"name": "old-2", "state": "Maintenance"}, "old-3"]
+    scenario = fleet(group("vm-{n}", 4, on=["old-1", "old-3"]), old=old)
+    async with emptying(scenario, leaving=("old-1", "old-2", "old-3")) as trial:
+        await trial.empty()
+        hosts = {
+            "old-1": [("disable", "already"), *EMPTIED[1:]],
+            "old-2": [("disable", "already"), ("empty", "done"), ("maintain", "already")],
+            "old-3": EMPTIED,
+        }
+        trial.hold_emptied(hosts, {"*": STOPPED})
+        assert trial.told("old-1").actions[0].state_before == "Disabled"
+        await trial.restore()
+        opened = {"old-1": [("disable", "done")], "old-3": [("enable", "done")]}
+        assert [trial.host(name).state for name in ("old-1", "old-2", "old-3")] == ["Disabled", "Maintenance", "Enabled"]
+        assert {host.name for host in trial.report.hosts if host.actions} == set(opened)
+        assert {name: trial.acts(name) for name in opened} == opened
+        assert {vm.outcome for vm in trial.report.vms} == {"started"}
+        assert trial.report.run.exit_code == 0
+
+
+# ── restore ────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_there_and_back(emptying: Emptyings) -> None:
+    """Restore enables the hosts, waits for them, starts what was stopped where it was, and moves nothing back."""
+    groups = (group("vm-{n}", 4), group("pinned-{n}", 4, pinned=True))
+    async with emptying(fleet(*groups, reconnect=[15, 18]), MOVE_OR_STOP) as trial:
+        origin = {vm.uuid: vm.host_uuid for vm in trial.node.vms.values() if vm.pinned}
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"pinned-*": STOPPED, "vm-*": "migrated"})
+        await trial.restore()
+        trial.hold_opened(ENABLED, [f"pinned-{n}" for n in range(1, 5)])
+        assert {uuid: trial.node.vms[uuid].host_uuid for uuid in origin} == origin
+        assert await trial.restore() is None
+
+
+async def test_restore_of_a_run_that_only_migrated(emptying: Emptyings) -> None:
+    """There is no VM to start: the hosts are opened, and nothing else is done."""
+    async with emptying(fleet(group("vm-{n}", 4)), {**MOVE, "hosts": "disable"}) as trial:
+        await trial.empty()
+        trial.hold_emptied(dict.fromkeys(OLD, EMPTIED[:2]), {"*": "migrated"})
+        await trial.restore()
+        trial.hold_opened(ENABLED, [])
+        assert trial.report.totals["targets"] == 0
+
+
+async def test_restore_of_a_run_that_left_the_hosts(emptying: Emptyings) -> None:
+    """Hosts that a plan leaves are not touched by the restore either: only the VMs are started."""
+    async with emptying(fleet(group("vm-{n}", 4)), {"hosts": "leave"}) as trial:
+        await trial.empty()
+        trial.hold_emptied(dict.fromkeys(OLD, EMPTIED[1:2]), {"*": STOPPED})
+        await trial.restore()
+        assert trial.report.totals["started"] == 4
+        assert trial.puts("changeHostState") == []
+
+
+async def test_restore_leaves_what_somebody_has_had(emptying: Emptyings) -> None:
+    """A host that was enabled by hand is said to be so; one that is in another state is left, and both are named."""
+    old = ("old-1", "old-2", "old-3")
+    async with emptying(fleet(group("vm-{n}", 6, on=old), old=old), leaving=old) as trial:
+        await trial.empty()
+        trial.set_host("old-1", "Enabled")
+        trial.set_host("old-2", "Disabled")
+        await trial.restore()
+        hosts = {"old-1": [("enable", "already")], "old-2": [("enable", "left")], "old-3": [("enable", "done")]}
+        trial.hold_opened(hosts, [f"vm-{n}" for n in range(1, 7)])
+        assert trial.node.record.host_puts(trial.host("old-2").uuid, "enable") == 0
+        assert [warning for warning in trial.report.run.warnings if "left: host old-2" in warning]
+
+
+async def test_restore_when_a_host_does_not_connect(emptying: Emptyings) -> None:
+    """Enabled, and not Connected in time: failed, exit code 1; what can start elsewhere is started there."""
+    async with emptying(fleet(group("vm-{n}", 4)), {"host_timeout": "1s"}) as trial:
+        await trial.empty()
+        lost = trial.host("old-1")
+
+        def lose(_: Any) -> None:
+            trial.node.disconnect_host(lost.uuid)
+
+        await trial.restore(upon("host.outcome", lose, host=lost.uuid))
+        assert trial.acts("old-1") == [("enable", "failed")]
+        assert "Disconnected" in str(trial.told("old-1").actions[0].evidence)
+        assert trial.acts("old-2") == [("enable", "done")]
+        assert trial.report.totals["started"] == 4
+        assert trial.report.run.exit_code == 1
+        assert lost.uuid not in {vm.host_uuid for vm in trial.node.vms.values()}
+
+
+async def test_restore_whose_answers_are_lost(emptying: Emptyings) -> None:
+    """Each host is enabled once, and each VM started once, whatever becomes of the answers."""
+
+    async def lost(kind: str) -> None:
+        async with emptying(fleet(group("vm-{n}", 4))) as trial:
+            await trial.empty()
+            for on in ("host", "start"):
+                fault = {"kind": kind, "on": on, "hosts": ["old-*"], "every": 2, "first": 3, "status": 502}
+                trial.node.faults.add(
+                    Fault.model_validate(fault if on == "host" else {**fault, "hosts": [], "vms": ["vm-*"]})
+                )
+            await trial.restore()
+            trial.hold_opened(ENABLED, [f"vm-{n}" for n in range(1, 5)])
+
+    await side_by_side(lost, "drop_before", "drop_after", "html", "too_many_requests")
+
+
+async def test_restore_of_a_retried_run(emptying: Emptyings) -> None:
+    """What a run and its retry did to a host is undone as one: Enabled, as it was before both."""
+    stuck = group("stuck", on=["old-1"], guest={"behaviour": "fails", "fails_after": 1})
+    async with emptying(fleet(group("vm-{n}", 4), stuck), plan={"stop": {"fallback": "none"}}) as trial:
+        await trial.empty()
+        trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, {"stuck": "failed", "vm-*": STOPPED}, code=1)
+        trial.node.act(trial.sim("stuck").uuid, "stop")
+        await trial.retry()
+        assert trial.acts("old-1") == [("disable", "already"), *EMPTIED[1:]]
+        await trial.restore()
+        trial.hold_opened(ENABLED, [f"vm-{n}" for n in range(1, 5)])
+        assert trial.sim("stuck").state == "Stopped"
+
+
+# ── preview ────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_a_preview_says_what_moves_what_stops_and_what_stays(emptying: Emptyings) -> None:
+    """Per host and without a change; and that is what the run does then."""
+    old = ({"name": "old-1", "state": "Disabled"}, "old-2")
+    groups = (
+        group("vm-{n}", 4),
+        group("pinned", on=["old-1"], pinned=True),
+        group("router", on=["old-2"], pinned=True, type="ApplianceVm"),
+        group("keep", on=["old-2"]),
+    )
+    spare = {"exclude": {"where": [["name=keep"]]}}
+    async with emptying(fleet(*groups, old=old), MOVE_OR_STOP, plan=spare) as trial:
+        shown = await trial.preview()
+        hosts = {host.name: (host.moves, host.stops, host.stays, host.state) for host in shown.hosts}
+        assert hosts == {"old-1": (2, 1, 0, "Disabled"), "old-2": (2, 0, 2, "Enabled")}
+        assert [warning for warning in shown.warnings if "old-2 will not be empty: 2 VMs stay (router, 1 that" in warning]
+        assert {vm.name: vm.action for vm in shown.vms} == {
+            **{f"vm-{n}": "migrate" for n in range(1, 5)}, "pinned": "stop", "router": "stay",
+        }  # fmt: skip
+        assert not [*trial.puts("changeHostState"), *trial.puts("migrateVm"), *trial.puts("stopVmInstance")]
+        await trial.empty(earlier=shown)
+        expected = {"vm-*": "migrated", "pinned": STOPPED, "router": "failed"}
+        acts = {"old-1": [("disable", "already"), *EMPTIED[1:]], "old-2": NOT_EMPTY}
+        trial.hold_emptied(acts, expected, code=1)
+        assert trial.left("old-2") == {"router": "failed", "keep": "excluded"}
+
+
+async def test_a_preview_that_is_out_of_date(emptying: Emptyings) -> None:
+    """A host that the plan's selector takes since, or a VM that has come, refuses the run before anything is sent."""
+    select = {"where": [["state=Enabled", "name~=old-%"]]}
+    old = ("old-1", {"name": "old-2", "state": "Disabled"})
+    groups = (group("vm-{n}", 2, on=["old-1"]), group("guest", on=NEW))
+    async with emptying(fleet(*groups, old=old), MOVE, select=select) as trial:
+        shown = await trial.preview()
+        trial.set_host("old-2", "Enabled")
+        with pytest.raises(RefusedError, match="host old-2 appeared"):
+            await trial.empty(earlier=shown)
+        shown = await trial.preview()
+        trial.node.act(trial.sim("guest").uuid, "migrate", host_uuid=trial.host("old-1").uuid)
+        with pytest.raises(RefusedError, match=r"guest \(.*\) appeared"):
+            await trial.empty(earlier=shown)
+        assert not [*trial.puts("changeHostState"), *trial.puts("migrateVm")]
+        trial.set_host("old-2", "Disabled")
+        with pytest.raises(RefusedError, match="host old-2 vanished"):
+            await trial.empty(earlier=shown)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Until something is so at the node, which tells nobody."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
