@@ -9,15 +9,16 @@ from typing import Any
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.actions.machine import ActionState, Read, Send, begin
-from orchestrator.actions.rules import Rules
+from orchestrator.actions.rules import Rules, nothing_done
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.pump import Means, Pump, ahead
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
-from orchestrator.model.outcome import AttemptReason, Outcome, Reason
-from orchestrator.model.report import AttemptRecord, VmRecord
+from orchestrator.model.fault import fault_of
+from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.report import AttemptRecord, Evidence, VmRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import (
     JobSucceeded,
@@ -99,7 +100,10 @@ class Drive(Pump):
                 state, judgement = await self._next_leg(following, state, judgement)
         finally:
             self._leave_target()
-        if self._saved is not None and self._saved.earlier:
+        late = self._late_migration() if judgement.reason is Reason.ELSEWHERE else None
+        if late is not None:
+            judgement = late
+        elif self._saved is not None and self._saved.earlier:
             judgement = _after(judgement, "see the attempts before")
         if state.halted is not None and judgement.outcome is Outcome.FAILED and self._next_rules() is not None:
             judgement = replace(judgement, reason=Reason.FALLBACK_WITHHELD)
@@ -136,6 +140,18 @@ class Drive(Pump):
         if judgement.outcome is Outcome.NOT_REACHED and before.attempts:
             return before, replace(failed, reason=Reason.FALLBACK_WITHHELD)
         return state, _after(judgement, failed.evidence.text)
+
+    def _late_migration(self) -> Judgement | None:
+        """Of a VM that has left the hosts before it was stopped: was it by a migration of ours that had failed?"""
+        for attempt in self._written[: self._earlier]:
+            if attempt.type is not AttemptType.MIGRATE or attempt.result in {AttemptResult.LOST, AttemptResult.REFUSED}:
+                continue
+            error = fault_of(attempt.error) if attempt.error is not None else None
+            if error is None or not nothing_done(error):
+                said = "never answered" if error is None else f"failed with {error.chain()}"
+                text = f"its migration {said}, and it is on another host all the same"
+                return Judgement(Outcome.MIGRATED, Evidence(text=text, basis="state"))
+        return None
 
     def _settled(self, state: ActionState, judgement: Judgement) -> VmRecord:
         outcome = judgement.of_vm

@@ -161,6 +161,21 @@ async def test_a_migration_that_succeeds_late(emptying: Emptyings) -> None:
         assert "SYS.1001" in str(trial.vm("late").evidence)
 
 
+async def test_a_migration_that_succeeds_late_while_it_is_stopped(emptying: Emptyings) -> None:
+    """Its migration has failed, and goes on while it is stopped: whatever comes first, it is told as it is."""
+
+    async def late(case: tuple[int, list[int]]) -> None:
+        after, shutdown = case
+        guest = {"migration": "late_success", "migration_fails_after": 3, "migration_late_after": after}
+        guest["shutdown"] = shutdown
+        async with emptying(fleet(group("vm-{n}", 2), group("late", on=["old-1"], guest=guest)), MOVE_OR_STOP) as trial:
+            await trial.empty()
+            trial.hold_emptied(CLOSED, {"late": ("migrated", *STOPPED), "vm-*": "migrated"})
+
+    # There before it is read again, or before it is to be stopped; off first; there while it shuts down.
+    await side_by_side(late, (4, [1, 2]), (6, [1, 2]), (8, [1, 2]), (10, [1, 2]), (40, [1, 2]), (40, [50, 55]))
+
+
 # ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("on", ["migrate", "host", "candidates"])
 async def test_answers_that_are_lost(emptying: Emptyings, on: str) -> None:
