@@ -93,7 +93,7 @@ class Drive(Pump):
             opened = begin(self._rules, self._started, self._place.row.last_op if self._starts else None)
         else:
             opened = self._carry_on(self._saved)
-            self._take_target_again(self._saved)
+            self._count_target()
         try:
             state, judgement = await self._pump(*opened)
             if (following := self._following(state, judgement)) is not None:
@@ -108,13 +108,6 @@ class Drive(Pump):
         if state.halted is not None and judgement.outcome is Outcome.FAILED and self._next_rules() is not None:
             judgement = replace(judgement, reason=Reason.FALLBACK_WITHHELD)
         return self._settled(state, judgement), state
-
-    def _take_target_again(self, saved: Saved) -> None:
-        """A migration that is under way counts where it goes, also in the process after the one that sent it."""
-        going = saved.undecided and self._rules.verb is Verb.MIGRATE and self._written
-        if going and self._vm.destinations is not None and (target := self._written[-1].host_uuid) is not None:
-            self._vm.destinations.counts(target)
-            self._target = target
 
     # ── legs ───────────────────────────────────────────────────────────────────────────────────────────────────────
     def _next_rules(self) -> Rules | None:
@@ -234,6 +227,13 @@ class Drive(Pump):
             return found.why
         self._target = found.host
         return None
+
+    def _count_target(self) -> None:
+        """A migration from an earlier process may still be under way."""
+        target = self._written[-1].host_uuid if self._rules.verb is Verb.MIGRATE else None
+        if target is not None and self._vm.destinations is not None:
+            self._vm.destinations.counts(target)
+            self._target = target
 
     def _leave_target(self) -> None:
         if self._target is not None and self._vm.destinations is not None:

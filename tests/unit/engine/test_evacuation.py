@@ -513,3 +513,20 @@ def test_killed_again_and_again_it_comes_to_the_same_end(vms: str, every: float)
     assert sorted(sent) == sorted(trial.cloud.guests)
     changed = [(request.host_uuid, request.event) for _, request in trial.cloud.changed]
     assert sorted(changed) == sorted((one, event) for one in OLD for event in ("disable", "maintain"))
+
+
+def test_what_migrates_already_counts_at_the_far_end() -> None:
+    """Carried on, a run sends no more to a host than it takes, with those from the process before."""
+    trial = Trial(guests(6, migrate_seconds=30.0), evacuate="{vms: migrate}", hosts=machines()[:3])
+
+    async def go() -> None:
+        run = await trial.begin()
+        for seconds in (12.0, 11.0, 400.0):
+            with anyio.move_on_after(seconds):
+                await run.run()
+                return
+            run = await trial.resume()
+
+    run_virtual(go)
+    assert trial.report().totals["migrated"] == 6
+    assert trial.cloud.peak == 2
