@@ -454,6 +454,7 @@ def _settle_read(state: ActionState, now: float, *, unreadable: bool) -> tuple[A
     if end is End.GOAL and not state.doubted:
         return altered(state, doubted=True), Look(job.job_uuid)
     over = unreadable or end in {End.GOAL, End.GONE} or state.barred is not None or state.at_end == "abandon"
+    over = over or state.elsewhere  # whatever would be sent is for a VM on a host that is emptied
     forgotten = job.accepted or age >= RESEND_SECONDS
     # A cold that may have acted is the last one, unless the plan asks for cold and nobody knows that it arrived.
     last_cold = job.type is AttemptType.COLD and (job.accepted or rules.type is not AttemptType.COLD)
@@ -493,9 +494,7 @@ _MOST_TRIES = 40
 
 
 def _never_sent(state: ActionState) -> tuple[ActionState, Step]:
-    judged = _UNSENT[state.rules.verb](state.end)
-    if judged is None and state.barred is Reason.ELSEWHERE:
-        judged = stop.at_turn(state.state, state.end, elsewhere=True)
+    judged = _at_turn(state) if state.elsewhere else _UNSENT[state.rules.verb](state.end)
     if judged is not None:
         return _judged_so(state, judged)
     if state.barred is not None:

@@ -1,10 +1,12 @@
 """A stop that another process takes up: whatever it had sent is settled first (the lost-answer rule)."""
 
+from dataclasses import replace
+
 import pytest
 
-from orchestrator.actions.machine import Answered, Look, Read, ReadVm, Resend, Send, Wait, Watch, carry_on
+from orchestrator.actions.machine import Answered, Done, Look, Read, ReadVm, Resend, Send, Wait, Watch, advance, carry_on
 from orchestrator.actions.saved import Put, Saved, load, save
-from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome
+from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
 from orchestrator.model.target import JobMissing, JobRunning, JobUnreadable, Lost
 from tests.unit.actions.driver import (
     BOTH,
@@ -54,6 +56,14 @@ def test_a_put_that_never_left_goes_out_under_its_own_id() -> None:
     stop.job(JobMissing()).read("Running")
     assert stop.steps[-3:] == [Look(job_uuid), ReadVm(), Resend(job_uuid)]
     assert stop.accept().ok().read("Stopped").outcome is Outcome.STOPPED_CLEAN
+
+
+def test_a_put_that_never_left_is_not_for_a_vm_that_has_left() -> None:
+    """Killed before the PUT, and meanwhile moved off the hosts that are emptied: nothing is sent to it where it is now."""
+    stop = killed(turn(replace(rules(*BOTH), leaving=frozenset({"host-1"})))).job(JobMissing())
+    _, step = advance(stop.state, Read(stop.now, replace(vm_row("Running"), host_uuid="host-2")))
+    assert isinstance(step, Done)
+    assert (step.judgement.outcome, step.judgement.reason) == (Outcome.SKIPPED, Reason.ELSEWHERE)
 
 
 @pytest.mark.parametrize("away", [2.6 * HOURS, DAY])
