@@ -347,8 +347,10 @@ def _turn(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSt
     if state.barred is not None:
         ended = "the window closed" if state.barred is Reason.WINDOW else "the run ended"
         return _done(state, Outcome.NOT_REACHED, f"{ended} before it was sent", state.barred)
-    if unreadable or state.state in TRANSITIONAL_STATES:
-        until = state.turn_at + rules.grace_seconds
+    until = state.turn_at + rules.grace_seconds
+    # A maintenance whose job the node has dropped never ends by itself: to enable the host ends it.
+    stuck = rules.verb is Verb.ENABLE and now >= until and not unreadable
+    if (unreadable or state.state in TRANSITIONAL_STATES) and not stuck:
         if now >= until:
             words = "its state could not be read" if unreadable else f"its state still reads {state.state}"
             return _done(state, Outcome.FAILED, f"{words} at the end of its wait; nothing was sent", Reason.STATE)

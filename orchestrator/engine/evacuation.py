@@ -30,7 +30,7 @@ from orchestrator.plan.model import Plan
 _MOST_NAMED = 10
 _FRESH_SECONDS = 5.0
 """A host that was seen to be empty longer ago is looked at again before it goes into maintenance."""
-_CLOSED = frozenset({"Disabled", "Maintenance"})
+_CLOSED = frozenset({"Disabled", "PreMaintenance", "Maintenance"})
 """States of a host on which the node places nothing."""
 
 

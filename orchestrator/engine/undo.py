@@ -180,8 +180,9 @@ def _closed(members: Sequence[RunRecord], journal: Journal) -> dict[str, tuple[H
                     continue
                 goal = "Disabled" if action.action == "disable" else "Maintenance"
                 _, one = closed.setdefault(uuid, (host.row, _Closed(action.state_before, set())))
-                # What was sent and did not end well may have done it all the same.
-                one.left_as = {goal} if action.outcome is HostOutcome.DONE else {*one.left_as, goal}
+                # What was sent and did not end well may have done it all the same, or be on the way.
+                goals = {"Disabled"} if action.action == "disable" else {"PreMaintenance", "Maintenance"}
+                one.left_as = {goal} if action.outcome is HostOutcome.DONE else one.left_as | goals
     return closed
 
 

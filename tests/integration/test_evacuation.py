@@ -324,6 +324,7 @@ RESTARTED: dict[str, tuple[str, int, dict[str, Any], int]] = {
     "disable": ("changeHostState", 2, {"old-1": [("disable", "failed")], "old-2": [("disable", "failed")]}, 4),
     "migrate": ("migrateVm", 4, CLOSED, 0),
     "stop": ("stopVmInstance", 2, CLOSED, 0),
+    "maintain": ("changeHostState", 4, dict.fromkeys(OLD, (*EMPTIED[:2], ("maintain", "unknown"))), 1),
 }
 """What is at the node when it restarts, how many of it, what becomes of the hosts, and the exit code."""
 
@@ -352,6 +353,24 @@ async def test_a_node_that_restarts(emptying: Emptyings) -> None:
                 assert [trial.acts(name) for name in OLD] == [EMPTIED, EMPTIED]
 
     await side_by_side(restarted, *RESTARTED)
+
+
+async def test_a_maintenance_that_the_node_has_dropped(emptying: Emptyings) -> None:
+    """Left in PreMaintenance by our own job, which a restart of the node has ended: restore opens the host again."""
+    slow = {"kind": "slow_start", "on": "host", "seconds": 15}
+    async with emptying(fleet(group("vm-{n}", 2), faults=[slow]), {**MOVE, "host_timeout": "1s"}) as trial:
+
+        async def restart() -> None:
+            await until(lambda: [trial.host(name).state for name in OLD] == ["PreMaintenance"] * 2)
+            await trial.node.restart(8.0)
+
+        restarting = asyncio.create_task(restart())
+        await trial.empty()
+        await restarting
+        trial.hold_emptied(dict.fromkeys(OLD, (*EMPTIED[:2], ("maintain", "unknown"))), {"*": "migrated"}, code=1)
+        assert "still PreMaintenance" in str(trial.told("old-1").actions[-1].evidence)
+        await trial.restore()
+        assert [trial.host(name).state for name in OLD] == ["Enabled", "Enabled"]
 
 
 async def test_a_maintenance_that_fails(emptying: Emptyings) -> None:
