@@ -272,7 +272,7 @@ class Trap:
         self.pending = 0
         """Requests of the dead that are yet to be carried out."""
         self.unwritten: list[str] = []
-        """Jobs whose stop came before their intent was in the journal."""
+        """Jobs that came before their intent was in the journal."""
         self._journal = journal
         self._lock = threading.Lock()
         self._child: Child | None = None
@@ -290,9 +290,11 @@ class Trap:
             self._child = None
 
     def check_intent(self, job: str) -> None:
-        """A stop is there: it was written down before it left."""
+        """What is sent is there: it was written down before it left."""
         with contextlib.closing(sqlite3.connect(f"file:{self._journal}?mode=ro", uri=True)) as reader:
-            if not reader.execute("SELECT count(*) FROM attempt WHERE job_uuid = ?", (job,)).fetchone()[0]:
+            of_vms = "SELECT count(*) FROM attempt WHERE job_uuid = :job"
+            of_hosts = "SELECT count(*) FROM host_action WHERE instr(record, :job)"
+            if not any(reader.execute(asked, {"job": job}).fetchone()[0] for asked in (of_vms, of_hosts)):
                 self.unwritten.append(job)
 
     def seen(self, kind: str) -> tuple[str, Child] | None:
@@ -317,7 +319,7 @@ class WatchedFront(Front):
 
     async def _carry_out(self, call: Call, route: Route) -> Answer:
         kind = kind_of(call, route)
-        if kind == "stop":
+        if kind in {"stop", "migrate", "host"}:
             self._trap.check_intent(call.headers["X-Job-UUID"])
         caught = self._trap.seen(kind)
         if caught is None:
@@ -344,7 +346,10 @@ def kind_of(call: Call, route: Route) -> str:
         return "poll"
     if route.kind in {"query", "one"}:
         return "query"
-    targets = {"stopVmInstance": "stop", "logInByAccount": "login", "logOut": "logout"}
+    targets = {
+        "stopVmInstance": "stop", "migrateVm": "migrate", "changeHostState": "host",
+        "logInByAccount": "login", "logOut": "logout",
+    }  # fmt: skip
     return "other" if "validationOnly" in call.system_tags() else targets.get(route.target, "other")
 
 
