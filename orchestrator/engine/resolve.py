@@ -159,6 +159,7 @@ async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow],
     """The hosts that are named, what each selector matched, and what is wrong with that."""
     found: dict[str, HostRow] = {}
     counts, problems = list[SelectorCount](), list[str]()
+    asked = "uuids"
 
     def keep(name: str, rows: Iterable[HostRow]) -> int:
         matched = {row.uuid: row for row in rows}
@@ -176,18 +177,18 @@ async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow],
                 if uuid not in rows
             ]
         for name in dict.fromkeys(selection.names):
+            asked = f"name={name}"
             matched = keep(f"name={name}", await cloud.select_hosts([f"name={name}"]))
             if matched != 1:
                 known = "no host" if not matched else f"{matched} hosts"
                 said = f"the node knows {known} named {one_line(name, 100)}"
                 problems.append(f"{said}: correct targets.hosts.names, or name it under uuids")
         for group in selection.where:
-            if not keep(" and ".join(group), await cloud.select_hosts(group)):
-                problems.append(
-                    f"no host matches {' and '.join(group)!r} of targets.hosts.where: correct it, or take it out"
-                )
+            asked = " and ".join(group)
+            if not keep(asked, await cloud.select_hosts(group)):
+                problems.append(f"no host matches {asked!r} of targets.hosts.where: correct it, or take it out")
     except QueryRefusedError as error:
-        raise _refused("targets.hosts", "hosts", error) from None
+        raise _refused("targets.hosts", asked, error) from None
     return list(found.values()), counts, problems
 
 
