@@ -66,7 +66,7 @@ def test_preview_says_per_host_what_happens(cli: Cli, racks: Node) -> None:
     for words in (
         "5 targets",
         "5 to be done: 4 migrate, 1 stop",
-        "selector hosts: name=rack-a: 1 hosts",
+        "selector hosts: name=rack-a: 1 host",
         "2 hosts to be emptied: disabled first, and put into maintenance once they are empty",
         "rack-a (Enabled, Connected): 2 move, 1 stop, at most",
         "rack-b (Enabled, Connected): 2 move, at most",
