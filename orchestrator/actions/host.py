@@ -4,14 +4,22 @@ from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
 from orchestrator.actions.rules import Rules
 from orchestrator.model.outcome import HostOutcome
 from orchestrator.model.report import Basis, Evidence
-from orchestrator.model.states import GOALS, MIDS, End, end_of
+from orchestrator.model.states import GOALS, MIDS, End, Verb, end_of
 
 _GONE = "the node does not know this host any more"
 
 
-def at_turn(word: str | None, end: End) -> Judgement | None:
-    """What its state decides before anything is sent; None where it is to be changed, or in transition."""
+def at_turn(word: str | None, end: End, rules: Rules) -> Judgement | None:
+    """What its state decides before anything is sent; None where it is to be changed, or in transition.
+
+    A host that is to go into maintenance has been disabled before: where it is Enabled, the node may have placed something
+    on it since it was seen to be empty.
+    """
     match end:
+        case _ if word in rules.as_good:
+            return _say(HostOutcome.ALREADY, f"it was {word} before anything was sent")
+        case End.ELSE if rules.verb is Verb.MAINTAIN and word == "Enabled":
+            return _say(HostOutcome.FAILED, "somebody has enabled it since it was disabled; nothing was sent")
         case End.GOAL:
             return _say(HostOutcome.ALREADY, f"it was {word} before anything was sent")
         case End.GONE:
@@ -43,6 +51,9 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
             return _say(HostOutcome.DONE, f"it is {facts.state}", "job")
         case End.GOAL:
             return _say(HostOutcome.DONE, f"{said}, and it is {facts.state} all the same")
+        case End.ELSE if facts.abandoned and sent[-1].verdict is Verdict.NONE:
+            words = f"left at the end of the window with its state {facts.state}, and its job may still act"
+            return _say(HostOutcome.UNKNOWN, words)
         case End.MID:
             return _say(HostOutcome.UNKNOWN, f"still {MIDS[rules.verb]} at the last deadline")
         case End.DARK if any(attempt.stopped and attempt.verdict is Verdict.OK for attempt in sent):

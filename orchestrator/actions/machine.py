@@ -28,6 +28,7 @@ from orchestrator.actions.rules import (
     classify_once,
     classify_start,
     exhausted,
+    may_arrive_late,
     nothing_done,
     whole_seconds,
 )
@@ -97,6 +98,12 @@ __all__ = [
     "carry_on",
     "withhold",
 ]
+
+
+_POWERED = frozenset({Verb.STOP, Verb.START})
+"""What the end of a window with `at_end: cold` is about."""
+_SETTLES_SECONDS = 120.0
+"""How long a migration that may have begun, and has not been seen to arrive, is given after its job's end."""
 
 
 class Phase(StrEnum):
@@ -197,8 +204,8 @@ class ActionState:
     def cold_due(self) -> bool:
         """Does the end of the window ask for a cold stop that has not been sent yet?"""
         cold_sent = any(attempt.type is AttemptType.COLD for attempt in self.attempts)
-        # What is being migrated is followed to its end: whoever migrates it wants it to run on.
-        return self.at_end == "cold" and self.barred is None and not cold_sent and self.rules.verb is not Verb.MIGRATE
+        # What is being migrated is followed to its end: whoever migrates it wants it to run on. A host has no power to cut.
+        return self.at_end == "cold" and self.barred is None and not cold_sent and self.rules.verb in _POWERED
 
     @property
     def cut_short(self) -> bool:
@@ -365,7 +372,7 @@ def _at_turn(state: ActionState) -> Judgement | None:
         case Verb.MIGRATE:
             return migrate.at_turn(state.state, state.end)
         case verb if verb in OF_HOSTS:
-            return host.at_turn(state.state, state.end)
+            return host.at_turn(state.state, state.end, state.rules)
     touched = state.untouched is not None and state.last_op is not None and state.last_op > state.untouched
     return start.at_turn(state.state, state.end, touched=touched)
 
@@ -565,6 +572,8 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
         return state, Wait(now + rules.back_off(state.reads_failed))
     if unreadable or end in {End.GOAL, End.GONE}:
         return _finish(state)
+    if rules.verb is Verb.MIGRATE and end is End.ELSE and (until := _may_arrive_until(state)) > now:
+        return state, Wait(min(until, now + 5.0 * rules.scale))
     if job.verdict is Verdict.ERR:
         assert job.error is not None
         kind = _class_of(state, job.error, state.state, job.status)
@@ -585,6 +594,16 @@ def _end(state: ActionState, now: float, *, unreadable: bool) -> tuple[ActionSta
             return state, Look(job.job_uuid)
         return _fall_back(state, now, end, AttemptReason.TIMEOUT)
     return _settle_mid(state, now, end)
+
+
+def _may_arrive_until(state: ActionState) -> float:
+    """Until when a migration may get there though its job has ended otherwise, or never did; 0 where it cannot."""
+    job = state.last
+    if state.state == "Stopped" or job.verdict is Verdict.OK or state.at_end == "abandon" or job.never_arrived:
+        return 0.0
+    if job.verdict is Verdict.ERR and (job.error is None or not may_arrive_late(job.error)):
+        return 0.0
+    return (job.ended_at or job.deadline) + _SETTLES_SECONDS * state.rules.scale
 
 
 def _class_of(state: ActionState, error: NodeError, word: str | None, status: int | None) -> ErrorClass:
@@ -614,6 +633,8 @@ def _again(state: ActionState, now: float) -> tuple[ActionState, Step]:
 
 
 def _fall_back(state: ActionState, now: float, end: End, reason: AttemptReason) -> tuple[ActionState, Step]:
+    if state.rules.verb not in _POWERED:
+        return _settle_mid(state, now, end)
     if state.rules.verb is Verb.START:
         if state.state != "Stopped":
             return _settle_mid(state, now, end)

@@ -7,7 +7,7 @@ out may have got there, and one that succeeded may be back.
 from collections.abc import Sequence
 
 from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
-from orchestrator.actions.rules import Rules, nothing_done
+from orchestrator.actions.rules import Rules, migration_never_began
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import Basis, Evidence
 from orchestrator.model.states import End, Verb, end_of
@@ -107,7 +107,7 @@ def _moved(sent: Sequence[Attempt], said: str) -> Judgement:
 
 def _refused(attempt: Attempt) -> bool:
     error = attempt.error
-    return attempt.verdict is Verdict.ERR and error is not None and nothing_done(error, attempt.status)
+    return attempt.verdict is Verdict.ERR and error is not None and migration_never_began(error, attempt.status)
 
 
 def _said(attempt: Attempt) -> str:

@@ -31,6 +31,8 @@ class Rules:
     verb: Verb = Verb.STOP
     leaving: frozenset[str] = frozenset()
     """Hosts that are emptied: what is elsewhere is left alone, and what was migrated is on none of them."""
+    as_good: frozenset[str] = frozenset()
+    """States of a host that are as good as the one that is asked for, where it is found in one."""
 
     @property
     def scale(self) -> float:
@@ -106,14 +108,17 @@ def migrate_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: fl
     )
 
 
-def host_rules(stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float, verb: Verb) -> Rules:
-    """Rules for one change of a host's state."""
+def host_rules(
+    stop: StopOptions, evacuate: Evacuate, node_outage_seconds: float, verb: Verb, as_good: frozenset[str] = frozenset()
+) -> Rules:
+    """Rules for one change of a host's state. `as_good`: see `Rules`."""
     return replace(
         stop_rules(stop, node_outage_seconds),
         type=AttemptType(verb.value),
         grace_seconds=evacuate.host_timeout.total_seconds(),
         fallback_on=frozenset(),
         verb=verb,
+        as_good=as_good,
     )
 
 
@@ -166,6 +171,16 @@ def classify_once(error: NodeError, *, transitional: bool, status: int | None = 
         return ErrorClass.FINAL
     known = classify(error, transitional=transitional, status=status)
     return known if known is ErrorClass.AGAIN else ErrorClass.FINAL
+
+
+def may_arrive_late(error: NodeError) -> bool:
+    """Does this error of a migration leave open whether it goes on? The node gave up waiting, or lost the agent's answer."""
+    return bool(set(error.codes()) & (_AGENT_CALL | {"SYS.1001"}))
+
+
+def migration_never_began(error: NodeError, status: int | None = None) -> bool:
+    """Does this error, or the status that came at once, say that no migration was begun?"""
+    return nothing_done(error, status) and not may_arrive_late(error)
 
 
 def host_may_run_it(error: NodeError) -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import anyio
+
 from orchestrator.clouds.interface import Cloud, NodeFacts, QueryRefusedError
 from orchestrator.engine.admit import Kind, Verdict, admit
 from orchestrator.engine.ourselves import Ourselves, find_ourselves
@@ -15,31 +17,43 @@ from orchestrator.model.report import Evidence, Excluded, RunRecord, VmRecord
 from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile
 
+_LOOKUP_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Records of new targets, with an outcome where they must not be touched; `rows` of the others. `excluded` are none."""
+    """Records of new targets, with an outcome where they must not be touched; `rows` of the others. `excluded` are none.
+
+    `over`: how many were left alone, since with them there would be more targets than the plan allows.
+    """
 
     records: Sequence[VmRecord]
     rows: Mapping[str, VmRow]
     excluded: Sequence[Excluded]
+    over: int
 
 
 class Arrivals:
-    """Asks the node what the plan's selectors say of them, as it was asked before the run. `source`: the plan with them."""
+    """Asks the node what the plan's selectors say of them, as it was asked before the run.
 
-    def __init__(self, run: RunRecord, source: PlanFile | None, cloud: Cloud, outage: Outage) -> None:
+    `source`: the plan with them; `ours`: who must stay up whatever it says, None where that is not known yet.
+    """
+
+    def __init__(
+        self, run: RunRecord, source: PlanFile | None, ours: Ourselves | None, cloud: Cloud, outage: Outage
+    ) -> None:
         self._source = source
         self._cloud = cloud
         self._outage = outage
         self._facts = NodeFacts(run.endpoint, run.node_version, None, None)
-        self._ours: Ourselves | None = None
+        self._ours = ours
         self.spared = {vm.uuid for vm in run.excluded}
         """VMs that the plan leaves alone."""
 
-    async def meet(self, found: Sequence[Seen], now: str) -> Arrived:
-        """Raises NodeGoneError, and UsageError where the node takes the plan's selectors no more: they are left alone
-        then.
+    async def meet(self, found: Sequence[Seen], now: str, targets: int) -> Arrived:
+        """`targets`: how many there are already.
+
+        Raises NodeGoneError, and UsageError where the node takes the plan's selectors no more: they are left alone then.
         """
         try:
             resolution = await self._outage.call(lambda: self._resolve(found))
@@ -49,22 +63,29 @@ class Arrivals:
         self.spared.update(vm.uuid for vm in resolution.excluded)
         assert self._source is not None
         verdicts = admit(resolution, self._source.plan)
+        most = self._source.plan.guard.max_targets
+        room = len(verdicts) if most is None else max(0, most - targets)
+        over, verdicts = verdicts[room:], verdicts[:room]
+        self.spared.update(verdict.target.uuid for verdict in over)
         records = [_spared(verdict, first_record(verdict, resolution.ha_levels, now), now) for verdict in verdicts]
         rows = {
             record.uuid: verdict.target.row
             for verdict, record in zip(verdicts, records, strict=True)
             if record.outcome is None and verdict.target.row is not None
         }
-        return Arrived(records, rows, resolution.excluded)
+        return Arrived(records, rows, resolution.excluded, len(over))
 
     async def _resolve(self, found: Sequence[Seen]) -> Resolution:
         assert self._source is not None, "a run that empties hosts knows its plan's selectors"
         try:
             if self._ours is None:
-                self._ours = await (await find_ourselves(self._facts.endpoint)).ask(self._cloud)
+                with anyio.fail_after(_LOOKUP_SECONDS):
+                    self._ours = await (await find_ourselves(self._facts.endpoint)).ask(self._cloud)
             return await resolve_found(self._source, self._cloud, found, self._facts, self._ours)
         except QueryRefusedError as error:
             raise UsageError(error.detail) from None
+        except TimeoutError:
+            raise UsageError("the endpoint's name cannot be looked up") from None
 
 
 def _spared(verdict: Verdict, record: VmRecord, now: str) -> VmRecord:

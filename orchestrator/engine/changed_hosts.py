@@ -1,7 +1,7 @@
 """Hosts whose state a run changes: what was done to each, one change at a time, durable and told."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import anyio
 
@@ -50,6 +50,7 @@ class ChangedHosts:
         self._hosts = {one.row.uuid: Host(one.row, list(one.actions), one.saved) for one in hosts}
         self._lose = lose
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
+        self._drives = set[HostDrive]()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -62,6 +63,11 @@ class ChangedHosts:
         return all(record.outcome in HOST_GOOD for host in self._hosts.values() for record in host.actions)
 
     @property
+    def jobs_at_node(self) -> int:
+        """Changes under way that go on whatever we do."""
+        return sum(drive.at_node for drive in self._drives)
+
+    @property
     def unreached(self) -> bool:
         """Is there a host whose turn never came?"""
         records = (record for host in self._hosts.values() for record in host.actions)
@@ -71,21 +77,39 @@ class ChangedHosts:
         """Something has changed that is to be looked at."""
 
     async def _change(
-        self, means: HostMeans, host: Host, verb: Verb, *, begun: bool = False, held: bool = False
+        self,
+        means: HostMeans,
+        host: Host,
+        verb: Verb,
+        *,
+        begun: bool = False,
+        as_good: frozenset[str] = frozenset(),
+        check: Callable[[], Awaitable[bool]] | None = None,
     ) -> HostActionRecord | None:
-        """Carry it out; None where the journal is lost. `held`: what is under way is only followed."""
-        rules = host_rules(self._plan.stop, self._evacuate, self._plan.limits.node_outage.total_seconds(), verb)
+        """Carry it out; None where the journal is lost. `as_good`: see `Rules`; `check` and `begun`: see `HostDrive`.
+
+        Where the check says no before anything has reached the node, the host is not empty.
+        """
+        outage = self._plan.limits.node_outage.total_seconds()
+        rules = host_rules(self._plan.stop, self._evacuate, outage, verb, as_good)
         before = host.record_of(action_of(rules))
         if before is None:
             host.actions.append(HostActionRecord(action=action_of(rules)))
         number = len(host.actions) - 1 if before is None else host.actions.index(before)
         saved, host.saved = host.saved if before is not None else None, None
-        drive = HostDrive(means, host.row, number, rules, begun=begun, record=before, saved=saved, held=held)
+        carried_on = before if before is not None and before.outcome is None else None
+        drive = HostDrive(means, host.row, number, rules, begun=begun, record=carried_on, saved=saved, check=check)
+        self._drives.add(drive)
         try:
             record = await drive.run()
         except JournalWriteError as error:
             self._lose(error)
             return None
+        finally:
+            self._drives.discard(drive)
+        if drive.refused and record.outcome is HostOutcome.NOT_REACHED:
+            words = "nothing was sent: it was not empty any more, or what is on it could not be read"
+            return await self._write(means, host, number, replace(record, outcome=HostOutcome.NOT_EMPTY, evidence=words))
         host.actions[number] = record
         means.every.tell("host.outcome", None, outcome_data(host.row, record))
         return record

@@ -154,7 +154,11 @@ class Course:
         """A VM that has turned up is a target too, without an outcome."""
         self._waiting[record.uuid] = host
         self._budget.join(host)
-        return self._obey(self._waves.join(record.uuid, _wave(record)))
+        orders = self._obey(self._waves.join(record.uuid, _wave(record)))
+        if host not in self._budget.closed or self._waiting.pop(record.uuid, _NOBODY) is _NOBODY:
+            return orders
+        dropped = Drop(Reason.HOST_BUDGET, (record.uuid,))
+        return [*orders, dropped, *self._obey(self._waves.ended(record.uuid, Outcome.NOT_REACHED))]
 
     def close_host(self, host: str) -> list[Order]:
         """What is on this host, and has not begun, never has its turn."""

@@ -13,31 +13,37 @@ from orchestrator.engine.outage import Outage
 from orchestrator.model.safe import one_line
 from orchestrator.model.target import HostRow
 
+_TRIES, _PAUSE_SECONDS = 3, 2.0
+"""How often a VM's candidates are asked for where the node does not take the query, and the pause between."""
 _FRESH_SECONDS = 30.0
 """How long a VM's candidates are waited for before they are asked for anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A host's UUID; None where there is none, and then why, as a clause."""
+    """A host's UUID; None where there is none, and then why, as a clause. `unsure`: nobody could say."""
 
     host: str | None
     why: str = ""
+    unsure: bool = False
 
 
 class Destinations:
     """Hosts that VMs go to. `leaving`: those that are emptied; `per_host`: migrations that one host takes at a time.
 
     Of the node's candidates the one with the fewest migrations under way is taken, and among those the one that was given
-    the fewest VMs: the node's own order may send all to one.
+    the fewest VMs: the node's own order may send all to one. `scale` compresses our own pace.
     """
 
-    def __init__(self, cloud: Cloud, outage: Outage, halt: Halt, leaving: frozenset[str], per_host: int) -> None:
+    def __init__(
+        self, cloud: Cloud, outage: Outage, halt: Halt, leaving: frozenset[str], *, per_host: int, scale: float = 1.0
+    ) -> None:
         self._cloud = cloud
         self._outage = outage
         self._halt = halt
         self._leaving = leaving
         self._per_host = per_host
+        self._scale = scale
         self._coming = Counter[str]()
         self._given = Counter[str]()
         self._names: dict[str, str] = {}
@@ -53,11 +59,17 @@ class Destinations:
         A halt ends the waiting: the host that is returned then is of no use, and must be given back all the same.
         Raises NodeGoneError.
         """
+        refused = 0
         while True:
             try:
                 rows = await self._outage.call(lambda: self._cloud.candidates(vm_uuid))
             except QueryRefusedError as error:
-                return Found(None, f"the node does not tell where it could go ({one_line(error.detail, 200)})")
+                refused += 1
+                if refused == _TRIES or self._halt:
+                    why = f"the node does not tell where it could go ({one_line(error.detail, 200)})"
+                    return Found(None, why, unsure=True)
+                await anyio.sleep(_PAUSE_SECONDS * self._scale)
+                continue
             fit = usable(rows, self._leaving)
             if not fit:
                 return Found(None, "the node offers no host for it outside those that are emptied")

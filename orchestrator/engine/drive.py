@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.actions.machine import ActionState, Read, Send, begin
-from orchestrator.actions.rules import Rules, nothing_done
+from orchestrator.actions.rules import Rules, migration_never_began
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place
@@ -19,7 +19,7 @@ from orchestrator.engine.watch import Watcher
 from orchestrator.model.fault import fault_of
 from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
 from orchestrator.model.report import AttemptRecord, Evidence, VmRecord
-from orchestrator.model.states import Verb
+from orchestrator.model.states import TRANSITIONAL_STATES, Verb
 from orchestrator.model.target import (
     JobSucceeded,
     MigrateRequest,
@@ -76,6 +76,8 @@ class Drive(Pump):
         self._host = record.host_uuid
         self._target: str | None = None
         """Where it is migrated to, while that counts there."""
+        self._unsure = False
+        """The node did not say where it could go."""
 
     @property
     def _starts(self) -> bool:
@@ -117,10 +119,14 @@ class Drive(Pump):
         return self._legs[at] if at < len(self._legs) else None
 
     def _following(self, state: ActionState, judgement: Judgement) -> Rules | None:
-        """The rules of what follows now: only what has failed for certain is followed by anything, and by no halted run."""
-        if judgement.outcome is not Outcome.FAILED or state.halted is not None or state.at_end == "abandon":
+        """The rules of what follows now: only what has failed for certain is followed by anything, and neither in a halted
+        run nor after the window's end, unless what is in flight then ends by the plan's rules.
+        """
+        if judgement.outcome is not Outcome.FAILED or state.halted is not None or state.at_end is not None:
             return None
-        return self._next_rules()
+        # What could not be read, was in transition, or was told no place by a node that did not answer well was never tried.
+        unsure = self._unsure or state.state is None or state.state in TRANSITIONAL_STATES
+        return None if unsure and not state.attempts else self._next_rules()
 
     async def _next_leg(self, rules: Rules, before: ActionState, failed: Judgement) -> tuple[ActionState, Judgement]:
         """What is done to a VM for which the leg before has failed."""
@@ -140,7 +146,7 @@ class Drive(Pump):
             if attempt.type is not AttemptType.MIGRATE or attempt.result in {AttemptResult.LOST, AttemptResult.REFUSED}:
                 continue
             error = fault_of(attempt.error) if attempt.error is not None else None
-            if error is None or not nothing_done(error):
+            if error is None or not migration_never_began(error):
                 said = "never answered" if error is None else f"failed with {error.chain()}"
                 text = f"its migration {said}, and it is on another host all the same"
                 return Judgement(Outcome.MIGRATED, Evidence(text=text, basis="state"))
@@ -224,9 +230,13 @@ class Drive(Pump):
         self._leave_target()
         found = await self._vm.destinations.take(self._uuid)
         if found.host is None:
+            self._unsure = found.unsure
             return found.why
         self._target = found.host
         return None
+
+    async def _check_again(self) -> None:
+        """Its row has just been read, which is all that a call to a VM rests on."""
 
     def _count_target(self) -> None:
         """A migration from an earlier process may still be under way."""

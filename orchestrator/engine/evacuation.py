@@ -9,6 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 
@@ -16,7 +17,6 @@ from orchestrator.clouds.interface import QueryRefusedError
 from orchestrator.engine.changed_hosts import ChangedHosts, Host
 from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.outage import NodeGoneError
-from orchestrator.engine.read import UnreadableError
 from orchestrator.engine.records import HostBefore
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.model.event import Event
@@ -28,10 +28,13 @@ from orchestrator.model.target import Seen
 from orchestrator.plan.model import Plan
 
 _MOST_NAMED = 10
-_FRESH_SECONDS = 5.0
-"""A host that was seen to be empty longer ago is looked at again before it goes into maintenance."""
-_CLOSED = frozenset({"Disabled", "PreMaintenance", "Maintenance"})
-"""States of a host on which the node places nothing."""
+_AS_GOOD = frozenset({"Maintenance"})
+"""The node places nothing on a host in maintenance either; to disable it would be to take it out of that."""
+_CLOSED = {
+    "disable": frozenset({"Disabled", "PreMaintenance", "Maintenance"}),
+    "maintain": frozenset({"PreMaintenance", "Maintenance"}),
+}
+"""States in which a host is still as it was made."""
 
 
 class Evacuation(ChangedHosts):
@@ -100,26 +103,8 @@ class Evacuation(ChangedHosts):
         record = host.record_of("disable")
         if record is None or record.outcome is None:
             async with self._limit:
-                record = await self._already_in_maintenance(means, host) or await self._change(means, host, Verb.DISABLE)
+                record = await self._change(means, host, Verb.DISABLE, as_good=_AS_GOOD)
         host.shut = record is None or record.outcome not in HOST_GOOD
-
-    async def _already_in_maintenance(self, means: HostMeans, host: Host) -> HostActionRecord | None:
-        """The node places nothing on a host in maintenance either; to disable it would be to take it out of that."""
-        if host.actions:
-            return None  # begun by an earlier process
-        try:
-            row = await means.reader.read(host.row.uuid)
-        except (UnreadableError, NodeGoneError):
-            return None  # the change itself meets it again, and says so
-        if row is None or row.state != "Maintenance":
-            return None
-        words = "it was Maintenance before anything was sent"
-        record = HostActionRecord(
-            action="disable", outcome=HostOutcome.ALREADY, evidence=words, state_before=row.state, state=row.state,
-            finished_at=means.every.clock.wall(),
-        )  # fmt: skip
-        host.actions.append(record)
-        return await self._write(means, host, len(host.actions) - 1, record)
 
     # ── with the VMs ───────────────────────────────────────────────────────────────────────────────────────────────
     async def work(self, means: HostMeans) -> None:
@@ -131,7 +116,7 @@ class Evacuation(ChangedHosts):
         async with anyio.create_task_group() as tasks:
             for host in self._hosts.values():
                 if (record := host.record_of("maintain")) is not None and record.outcome is None:
-                    tasks.start_soon(self._carry_on, means, host)
+                    tasks.start_soon(self._send_maintain, means, host)
             while not means.every.halt:
                 self._news = anyio.Event()
                 due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
@@ -169,37 +154,44 @@ class Evacuation(ChangedHosts):
                 self._lose(error)
 
     async def _maintain(self, means: HostMeans, host: Host) -> None:
-        """It has just been seen to be empty; where it had to wait for others since, it is looked at once more."""
+        """It has just been seen to be empty, and is looked at once more before the call leaves."""
         await self._note_empty(means, host, HostOutcome.DONE, "nothing is left on it")
-        if self._evacuate.hosts != "maintain" or host.record_of("maintain") is not None:
+        record = host.record_of("maintain")
+        if self._evacuate.hosts != "maintain" or (record is not None and record.outcome is not HostOutcome.NOT_EMPTY):
             return
-        async with self._limit:
-            if means.every.clock.now() - host.read_at > _FRESH_SECONDS:
-                with contextlib.suppress(NodeGoneError):
-                    await self._look(means, [host])
-                if host.left != [] or not host.looked:
-                    self.wake()
-                    return
-            await self._change(means, host, Verb.MAINTAIN, begun=True)
+        if means.every.halt.at_end is not None:
+            await self._not_maintained(means, host, "the window had ended; nothing was sent")
+            return
+        await self._send_maintain(means, host)
 
-    async def _carry_on(self, means: HostMeans, host: Host) -> None:
-        """A maintenance that an earlier process had begun with: followed to its end, and sent anew only to an empty host."""
-        try:
-            found = await means.every.outage.call(lambda: means.every.cloud.running_on([host.row.uuid]))
-        except (NodeGoneError, QueryRefusedError):
-            found = {}
-        held = bool(found.get(host.row.uuid, [None]))
+    async def _send_maintain(self, means: HostMeans, host: Host) -> None:
+        """Now, or what an earlier process has begun with: sent, and sent again, only while the host is empty."""
         async with self._limit:
-            record = await self._change(means, host, Verb.MAINTAIN, begun=True, held=held)
-        if held and record is not None and record.outcome is HostOutcome.NOT_REACHED:
-            host.actions.remove(record)  # nothing of it has reached the node: the run's last words say what is left on it
+            check = partial(self._is_empty, means, host)
+            record = await self._change(means, host, Verb.MAINTAIN, begun=True, check=check)
+        if record is not None and record.outcome is HostOutcome.NOT_EMPTY:
+            host.looked = False
+            self.wake()
+
+    async def _not_maintained(self, means: HostMeans, host: Host, words: str) -> None:
+        now = means.every.clock.wall()
+        record = HostActionRecord(action="maintain", outcome=HostOutcome.NOT_REACHED, evidence=words, finished_at=now)
+        before = host.record_of("maintain")
+        if before is None:
+            host.actions.append(record)
+        await self._write(means, host, host.actions.index(before or record), record)
+
+    async def _is_empty(self, means: HostMeans, host: Host) -> bool:
+        """By a whole answer of now. Raises NodeGoneError."""
+        await self._reread(means, [host])
+        return host.left == []
 
     # ── after the VMs ──────────────────────────────────────────────────────────────────────────────────────────────
     async def finish(self, means: HostMeans) -> None:
         """The last words on each host: what is empty by now goes into maintenance, what is not is named with what is left
         there, and what somebody has enabled meanwhile has come back.
         """
-        open_ones = [host for host in self._hosts.values() if not host.shut and host.record_of("maintain") is None]
+        open_ones = [host for host in self._hosts.values() if not host.shut and self._is_open(host)]
         if not means.every.halt:
             with contextlib.suppress(NodeGoneError):  # the halt says so
                 await self._reread(means, open_ones)
@@ -207,6 +199,11 @@ class Evacuation(ChangedHosts):
             for host in open_ones:
                 tasks.start_soon(self._conclude_one, means, host)
         await self._verify(means)
+
+    @staticmethod
+    def _is_open(host: Host) -> bool:
+        record = host.record_of("maintain")
+        return record is None or record.outcome is HostOutcome.NOT_EMPTY
 
     async def _reread(self, means: HostMeans, hosts: Sequence[Host]) -> None:
         uuids = [host.row.uuid for host in hosts]
@@ -225,7 +222,11 @@ class Evacuation(ChangedHosts):
         halt = means.every.halt
         if halt.reason is not None:
             words = f"nothing more was sent ({halt.reason}); it was not looked at again"
-            await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
+            empty = host.record_of("empty")
+            if empty is None or empty.outcome is not HostOutcome.DONE:
+                await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
+            elif self._evacuate.hosts == "maintain":
+                await self._not_maintained(means, host, words)
         elif host.left is None or not host.looked:
             words = "what is on it could not be read; it is left as it is"
             await self._note_empty(means, host, HostOutcome.UNKNOWN, words)
@@ -254,7 +255,7 @@ class Evacuation(ChangedHosts):
             host.row.uuid: (host, number)
             for host in self._hosts.values()
             for number, record in enumerate(host.actions)
-            if record.action != "empty" and record.outcome is HostOutcome.DONE
+            if record.action != "empty" and record.outcome in {HostOutcome.DONE, HostOutcome.ALREADY}
         }  # of each host what was done to it last
         if not done or means.every.outage.over:
             return
@@ -264,7 +265,7 @@ class Evacuation(ChangedHosts):
             return
         for uuid, (host, number) in done.items():
             word, record = states.get(uuid), host.actions[number]
-            if word is not None and word not in _CLOSED:
+            if word is not None and word not in _CLOSED[record.action]:
                 words = f"{record.evidence}; at the end of the run its state reads {one_line(word, 60)}"
                 changed = replace(record, outcome=HostOutcome.CAME_BACK, evidence=words, state=word)
                 await self._write(means, host, number, changed)

@@ -1,6 +1,6 @@
 """One host: a change of its state, from its turn to its outcome."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.actions.machine import ActionState, Halt, Read, Send, advance, begin
@@ -27,8 +27,8 @@ class HostMeans:
 
 class HostDrive(Pump):
     """`number`: which of the things it is that are done to this host in the run. `record`: as it was written last, for one
-    that another process has begun with, whose `saved` is what was under way (None: nothing had left). `held`: nothing is
-    sent any more, what is under way is followed.
+    that another process has begun with, whose `saved` is what was under way (None: nothing had left). `check`: asked each
+    time before a call leaves; where it says no, nothing is sent any more, and what is under way is followed.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class HostDrive(Pump):
         begun: bool = False,
         record: HostActionRecord | None = None,
         saved: Saved | None = None,
-        held: bool = False,
+        check: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._action: HostAction = action_of(rules)
         self._record = record or HostActionRecord(action=self._action)
@@ -52,7 +52,9 @@ class HostDrive(Pump):
         self._rules = rules
         self._begun = begun
         self._saved = saved
-        self._held = held
+        self._check = check
+        self.refused = False
+        """Did the check say no?"""
 
     async def run(self) -> HostActionRecord:
         """What became of it: durable when this returns."""
@@ -61,9 +63,6 @@ class HostDrive(Pump):
             opened = begin(self._rules, self._started, begun=self._begun)
         else:
             opened = self._carry_on(self._saved)
-        if self._held:
-            state, _ = advance(opened[0], Halt(self._m.clock.now(), Reason.HOST))
-            opened = state, opened[1]
         state, judgement = await self._pump(*opened)
         error = state.last.error if state.attempts else None
         self._record = replace(
@@ -95,7 +94,26 @@ class HostDrive(Pump):
         await self._read(sent=True)
 
     async def _prepare(self, state: ActionState, step: Send) -> str | None:
+        await self._check_again()
         return None
+
+    async def _check_again(self) -> None:
+        if self._check is None:
+            return
+        now = self._m.clock.now()
+        self.refused = not await self._check()
+        self._read_at = now  # what is checked is as old as the row that it is read with
+
+    def _heed(self, state: ActionState) -> ActionState:
+        state = super()._heed(state)
+        if self.refused and state.halted is None:
+            state, _ = advance(state, Halt(self._m.clock.now(), Reason.HOST))
+        return state
+
+    @property
+    def at_node(self) -> bool:
+        """Has a call of it left?"""
+        return any(attempt.sent_at is not None for attempt in self._written)
 
     async def _call(self, job_uuid: str, type_: str, timeout: int, leaving: Callable[[], bool]) -> SendResult:
         request = HostRequest(self._uuid, self._action, job_uuid, timeout)

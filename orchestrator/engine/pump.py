@@ -114,6 +114,10 @@ class Pump(ABC):
         """Whatever must be so before a new PUT leaves; returns why there is no place that it could go to."""
 
     @abstractmethod
+    async def _check_again(self) -> None:
+        """Whatever must still be so before a PUT leaves once more."""
+
+    @abstractmethod
     async def _call(self, job_uuid: str, type_: str, timeout: int, leaving: Callable[[], bool]) -> SendResult:
         """The PUT itself."""
 
@@ -189,6 +193,10 @@ class Pump(ABC):
             case Send():
                 return await self._send(state, step)
             case Resend(job_uuid=job_uuid):
+                await self._check_again()
+                state = self._heed(state)
+                if state.barred is not None:
+                    return withhold(state, self._m.clock.now())
                 await self._intend(state, job_uuid)  # its time counts anew, also for a process after this one
                 return await self._put(state, job_uuid, state.last.type, state.last.api_timeout_seconds)
             case Watch():

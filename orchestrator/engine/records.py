@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.admit import Verdict
 from orchestrator.engine.course import Known
+from orchestrator.engine.ourselves import Ourselves
 from orchestrator.engine.preview import Preview, evacuation_of, plan_digest
 from orchestrator.engine.resolve import Resolution
 from orchestrator.engine.window import times_of
@@ -84,6 +85,8 @@ class Opening:
     """Hosts that are changed: to be emptied, or in a restore to be enabled."""
     source: PlanFile | None = None
     """The plan with its selectors, for VMs that turn up later; None where none are looked for."""
+    ours: Ourselves | None = None
+    """Who must stay up whatever the plan says; None where that is asked when it is needed."""
 
 
 def opening(prepared: Prepared, run: RunRecord) -> Opening:
@@ -109,7 +112,7 @@ def opening(prepared: Prepared, run: RunRecord) -> Opening:
     names = {host.uuid: host.name for host in prepared.preview.hosts if host.name is not None}
     return Opening(
         prepared.plan_file.plan, run, records, rows, ahead, kept, known=prepared.known, host_names=names, whole=whole,
-        hosts=[HostBefore(host) for host in resolution.hosts], source=prepared.plan_file,
+        hosts=[HostBefore(host) for host in resolution.hosts], source=prepared.plan_file, ours=resolution.ours,
     )  # fmt: skip
 
 

@@ -65,6 +65,8 @@ class Resolution:
     """What is wrong with the selection of hosts."""
     spared_on: Mapping[str, int] = field(default_factory=dict)
     """Of hosts to be emptied, how many VMs the plan excludes there."""
+    ours: Ourselves | None = None
+    """Who must stay up whatever the plan says; None where it was not asked."""
 
 
 async def resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None = None) -> Resolution:
@@ -144,7 +146,16 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         hosts=tuple(hosts),
         host_problems=tuple(host_problems),
         spared_on=spared_on if hosts else {},
+        ours=await _known_by_uuid(ours, cloud) if hosts else None,
     )
+
+
+async def _known_by_uuid(ours: Ourselves, cloud: Cloud) -> Ourselves | None:
+    """The same with UUIDs, for rows without addresses; None where the node does not tell."""
+    try:
+        return ours if ours.machine or ours.node else await ours.ask(cloud)
+    except QueryRefusedError:
+        return None
 
 
 def _names(hosts: Sequence[HostRow]) -> dict[str, str]:

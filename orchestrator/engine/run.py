@@ -108,7 +108,7 @@ class Run:
             lambda kind, detail: self._tell(kind, None, {"detail": detail}),
             lambda: self._stop_sending(Reason.NODE),
         )
-        self._arrivals = Arrivals(opening.run, opening.source, cloud, self._outage)
+        self._arrivals = Arrivals(opening.run, opening.source, opening.ours, cloud, self._outage)
         slots = Slots(slot_limits(self._plan.limits))
         self._estimates = estimates_of(self._plan, opening.known, self._legs)
         self._queues: dict[Key, Queue] = {}
@@ -151,8 +151,9 @@ class Run:
 
     @property
     def jobs_at_node(self) -> int:
-        """VMs whose PUT has left and that have no outcome yet: their jobs go on whatever we do."""
-        return len(self._ledger.at_node)
+        """VMs and hosts whose PUT has left and that have no outcome yet: their jobs go on whatever we do."""
+        changed = self._evacuation or self._reopening
+        return len(self._ledger.at_node) + (changed.jobs_at_node if changed is not None else 0)
 
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
@@ -333,7 +334,9 @@ class Run:
         destinations = None
         if Verb.MIGRATE in self._legs.verbs:
             most = migrate_limits(self._plan).per_host
-            destinations = Destinations(self._cloud, self._outage, self._halt, self._legs.leaving, most)
+            destinations = Destinations(
+                self._cloud, self._outage, self._halt, self._legs.leaving, per_host=most, scale=scale
+            )
         means = {
             (name, verb): VmMeans(
                 every, reader, watcher, self._dispatcher, destinations, self._plan.stop_of(wave), partial(self._fits, verb)
@@ -394,13 +397,20 @@ class Run:
         """
         assert self._evacuation is not None
         try:
-            arrived = await self._arrivals.meet(found, self._clock.wall())
+            arrived = await self._arrivals.meet(found, self._clock.wall(), len(self._ledger.records))
         except UsageError as error:
             why = f"nobody could say whom the plan spares ({error})"
             self._warn(f"{len(found)} VMs that turned up were left alone: {why}")
             return
+        if arrived.over:
+            self._warn(
+                f"{arrived.over} VMs that turned up were left alone: with them the targets would be more than "
+                f"guard.max_targets {self._plan.guard.max_targets}"
+            )
         if arrived.excluded:
             self._record = self._record.model_copy(update={"excluded": (*self._record.excluded, *arrived.excluded)})
+        if not arrived.records:
+            return
         with self._working():
             await self._journal.join(self._record.id, arrived.records)
             self._ledger.join(arrived.records)
@@ -669,12 +679,13 @@ class Run:
         # A host's budget was crossed under its UUID; by now its name is known.
         names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
         self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
+        left = self._evacuation is not None and any(host.left_on_host for host in hosts if host.uuid in changed)
         records, hosts_done = self._ledger.records.values(), self._evacuation or self._reopening
         assert self.left or all(one.outcome for one in records), "a run that has ended has an outcome for every target"
         status, ended_by, code = ("interrupted", "operator", 130) if self.left else ending(
             records, self._halt.reason,
             hosts_unreached=hosts_done is not None and hosts_done.unreached,
-            hosts_succeeded=hosts_done is None or hosts_done.succeeded,
+            hosts_succeeded=hosts_done is None or (hosts_done.succeeded and not left),
         )  # fmt: skip
         finished = self._clock.wall()
         self._record = self._record.model_copy(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.actions.machine import Done, Read, ReadVm, Resend, Send, Unplaced, Watch, advance
+from orchestrator.actions.machine import Done, Expire, Read, ReadVm, Resend, Send, Unplaced, Wait, Watch, advance
 from orchestrator.actions.rules import Rules
 from orchestrator.model.outcome import AttemptType, HostOutcome, Outcome, Reason
 from orchestrator.model.states import Verb
@@ -113,7 +113,21 @@ def test_refused_by_all_and_elsewhere_was_moved_by_somebody() -> None:
 def test_a_broken_agent_call_is_not_sent_again() -> None:
     """It may have begun: a second migration could move the VM twice."""
     move = Stop(migrating()).read("Running").accept().job(failed("VM.1007", "HOST.1011", "SYS.1015")).read("Running")
+    while isinstance(move.step, Wait):
+        move.elapse().read("Running")
     assert (move.outcome, len(move.sends)) == (Outcome.FAILED, 1)
+
+
+@pytest.mark.parametrize("codes", [("VM.1007", "SYS.1001"), ("VM.1007", "HOST.1011", "SYS.1016")])
+def test_a_migration_that_may_go_on_is_waited_for(codes: tuple[str, ...]) -> None:
+    """The node has given up, and the VM arrives a minute later: migrated, nothing else is done to it."""
+    move = Stop(migrating()).read("Running").accept().job(failed(*codes)).read("Running")
+    for _ in range(12):
+        assert isinstance(move.step, Wait)
+        move.elapse().read("Running")
+    move.elapse().read("Running", host=AWAY)
+    assert move.outcome is Outcome.MIGRATED
+    assert "all the same" in move.judgement.evidence.text
 
 
 def test_a_node_that_is_not_ready_is_tried_again() -> None:
@@ -187,6 +201,23 @@ def test_a_host_that_is_so_already_is_sent_nothing() -> None:
     """And says so."""
     change = Change(Verb.DISABLE).row("Disabled")
     assert (change.became, change.sends) == (HostOutcome.ALREADY, [])
+
+
+@pytest.mark.parametrize(("word", "outcome"), [("Maintenance", HostOutcome.ALREADY), ("Enabled", HostOutcome.FAILED)])
+def test_a_host_is_not_maintained_that_somebody_has_opened(word: str, outcome: HostOutcome) -> None:
+    """Enabled again since it was disabled: the node may have placed something on it, and nothing is sent."""
+    change = Change(Verb.MAINTAIN).row(word)
+    assert (change.became, change.sends) == (outcome, [])
+
+
+def test_the_windows_end_sends_a_host_nothing() -> None:
+    """`at_end: cold` is about power: a change of a host is followed to its end, and never sent twice."""
+    change = Change(Verb.MAINTAIN).row("Disabled")
+    change.accept()
+    change.state, _ = advance(change.state, Expire(change.now, "cold"))
+    change.elapse()
+    change.row("Disabled")
+    assert (change.became, len(change.sends)) == (HostOutcome.FAILED, 1)
 
 
 def test_a_host_on_its_way_into_maintenance_is_waited_for() -> None:
