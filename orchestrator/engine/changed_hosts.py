@@ -88,7 +88,7 @@ class ChangedHosts:
     ) -> HostActionRecord | None:
         """Carry it out; None where the journal is lost. `as_good`: see `Rules`; `check` and `begun`: see `HostDrive`.
 
-        Where the check says no before anything has reached the node, the host is not empty.
+        Where the check says no, and nothing was done before, the host is not empty.
         """
         outage = self._plan.limits.node_outage.total_seconds()
         rules = host_rules(self._plan.stop, self._evacuate, outage, verb, as_good)
@@ -107,8 +107,8 @@ class ChangedHosts:
             return None
         finally:
             self._drives.discard(drive)
-        if drive.refused and record.outcome is HostOutcome.NOT_REACHED:
-            words = "nothing was sent: it was not empty any more, or what is on it could not be read"
+        if drive.refused and record.outcome in {HostOutcome.NOT_REACHED, HostOutcome.FAILED}:
+            words = "not sent any more: it was not empty, or what is on it could not be read"
             return await self._write(means, host, number, replace(record, outcome=HostOutcome.NOT_EMPTY, evidence=words))
         host.actions[number] = record
         means.every.tell("host.outcome", None, outcome_data(host.row, record))

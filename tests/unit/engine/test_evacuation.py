@@ -14,13 +14,14 @@ from orchestrator.engine.again import kept_plan, take_up
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.prepare import prepare
 from orchestrator.engine.records import opening, run_record
-from orchestrator.engine.run import Run
+from orchestrator.engine.run import JournalLostError, Run
+from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.event import Event
-from orchestrator.model.fault import NodeError
+from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.outcome import HostOutcome, Outcome, Reason
 from orchestrator.model.report import HostRecord, ReportDocument, VmRecord
-from orchestrator.model.target import HostRow, Refused, Seen, VmRow
+from orchestrator.model.target import HostRow, Lost, Refused, Seen, SendResult, VmRow
 from orchestrator.plan.load import plan_from_text
 from tests.contract.journals import DEAD
 from tests.virtual import run_virtual
@@ -479,6 +480,222 @@ def test_what_stops_late_empties_its_host_after_all() -> None:
     assert vm(report, 0).late
     assert acts(report, "a1") == EMPTIED
     assert report.run.exit_code == 0
+
+
+# ── what must never happen ─────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("answer", [Lost(own_error("http.lost", "gone")), Refused(NodeError(code="SYS.1010"), 503)])
+def test_a_maintenance_is_never_sent_again_to_a_host_with_a_vm(answer: SendResult) -> None:
+    """Its first call is lost, or refused with nothing done, and somebody starts an excluded VM meanwhile: no second call."""
+    hosts = machines()
+    trial = Trial(
+        [*guests(2), guest(9, None, kind="Odd", state="Stopped")], hosts=hosts,
+        more="exclude: {where: [[type=Odd]], may_be_empty: true}",
+    )  # fmt: skip
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(3.0)
+        hosts[0].answers = [answer] * 6
+        while not any(request.event == "maintain" for _, request in trial.cloud.changed):  # noqa: ASYNC110 - virtual time
+            await anyio.sleep(0.05)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a1")
+
+    report = trial.to_the_end(somebody)
+    assert [request.host_uuid for _, request in trial.cloud.changed if request.event == "maintain"].count("a1") == 1
+    assert acts(report, "a1")[1:] == [("empty", HostOutcome.NOT_EMPTY), ("maintain", HostOutcome.NOT_EMPTY)]
+    assert acts(report, "a2") == EMPTIED
+    assert report.run.exit_code == 1
+
+
+@pytest.mark.parametrize("at_end", ["cold", "abandon"])
+def test_the_windows_end_changes_no_host_and_cuts_no_migration(at_end: str) -> None:
+    """What is migrating then is not stopped on top, what is emptied later is not maintained, and nothing is sent twice."""
+    some, hosts = guests(3), machines()
+    some[0].migrate_seconds, some[0].migrate_error = 100.0, NodeError(code="VM.1007")
+    some[1].migrate_seconds = 5.0
+    hosts[1].seconds = 1.0
+    end = f"window: {{end: 2027-01-15T08:17:40Z, at_end: {at_end}}}\nlimits: {{concurrency: 3}}"
+    trial = Trial(some, evacuate="{vms: migrate_then_stop}", hosts=hosts, more=end)
+    report = trial.to_the_end()
+    assert trial.cloud.sent == []
+    changed = [(request.host_uuid, request.event) for _, request in trial.cloud.changed]
+    assert len(changed) == len(set(changed))
+    assert ("a1", "maintain") not in changed
+    assert acts(report, "a2") == EMPTIED
+    assert report.run.exit_code in {1, 4}
+
+
+def test_a_maintenance_in_flight_at_the_windows_end_is_sent_once() -> None:
+    """`at_end: cold` is about power: the change of a host goes on to its end, and its call is not repeated."""
+    hosts = machines()
+    trial = Trial(guests(2), hosts=hosts, more="window: {end: 2027-01-15T08:17:40Z, at_end: cold}")
+
+    async def slow(_: Run) -> None:
+        await anyio.sleep(3.0)
+        hosts[0].seconds = hosts[1].seconds = 120.0
+
+    report = trial.to_the_end(slow)
+    assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+    assert len(trial.cloud.changed) == 4
+
+
+def test_a_migration_that_succeeds_late_is_not_stopped() -> None:
+    """Its job times out at the node, and a minute later the VM is elsewhere: migrated, nothing else was sent."""
+    some = guests(2)
+    some[0].migrate_error = NodeError(code="VM.1007", cause=NodeError(code="SYS.1001"))
+    trial = Trial(some, evacuate="{vms: migrate_then_stop}")
+
+    async def arrives(_: Run) -> None:
+        await anyio.sleep(75.0)
+        some[0].row = replace(some[0].row, host_uuid="s1")
+
+    report = trial.to_the_end(arrives)
+    assert (vm(report, 0).outcome, vm(report, 0).migrated_to) == (Outcome.MIGRATED, "s1")
+    assert trial.cloud.sent == []
+
+
+def test_nobody_is_stopped_whose_migration_was_never_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not say where VMs could go is asked again; where it never does, they are failed, and run on."""
+    trial = Trial(guests(2), evacuate="{vms: migrate_then_stop}")
+    asked: list[str] = []
+
+    async def moody(vm_uuid: str) -> list[HostRow]:
+        asked.append(vm_uuid)
+        raise QueryRefusedError("SYS.1000: an internal error")
+
+    monkeypatch.setattr(trial.cloud, "candidates", moody)
+    report = trial.to_the_end()
+    assert {one.outcome for one in report.vms} == {Outcome.FAILED}
+    assert trial.cloud.sent == []
+    assert asked.count(uuid(0)) > 2
+
+
+def test_a_vm_on_a_closed_host_is_not_begun_with_when_it_turns_up() -> None:
+    """A host whose budget is crossed takes no newcomer: not reached (host_budget)."""
+    some = [guest(0, "a1", error=NodeError(code="SYS.1006")), guest(2, "a1", seconds=40.0), guest(9, None, state="Stopped")]
+    trial = Trial(some, more="stop: {fallback: none}\nbudget: {per_host: 0}")
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(15.0)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a1")
+
+    report = trial.to_the_end(somebody)
+    assert (vm(report, 9).outcome, vm(report, 9).reason) == (Outcome.NOT_REACHED, Reason.HOST_BUDGET)
+    assert len(trial.cloud.sent) == 2
+
+
+def test_no_more_turn_up_than_the_plan_allows() -> None:
+    """`guard.max_targets` holds for VMs that turn up as well: they are left, and the report warns of it."""
+    trial = Trial([*guests(2, seconds=20.0), guest(9, None, state="Stopped")], more="guard: {max_targets: 2}")
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(10.0)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a2")
+
+    report = trial.to_the_end(somebody)
+    assert len(trial.cloud.sent) == 2
+    assert any("guard.max_targets 2" in warning for warning in report.run.warnings)
+    assert acts(report, "a2")[-1] == ("empty", HostOutcome.NOT_EMPTY)
+
+
+def test_a_lost_journal_while_a_vm_joins_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when somebody turns up: all sending stops, and the run says so instead of breaking off."""
+    trial = Trial([*guests(2, seconds=20.0), guest(9, None, state="Stopped")])
+
+    async def full(run_id: str, vms: Sequence[VmRecord]) -> None:
+        raise JournalWriteError("disk full")
+
+    async def go() -> None:
+        run = await trial.begin()
+        monkeypatch.setattr(trial.journal, "join", full)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="a2")
+        with pytest.raises(JournalLostError, match="disk full"):
+            await run.run()
+
+    run_virtual(go)
+    assert trial.cloud.sent == []
+
+
+def test_somebody_elses_maintenance_is_not_ended() -> None:
+    """PreMaintenance when we come, Maintenance a moment later: that is as good, and nothing is sent to the host."""
+    hosts = machines()
+    hosts[0].row = replace(hosts[0].row, state="PreMaintenance")
+    trial = Trial([guest(1, "a2")], hosts=hosts)
+
+    async def theirs(_: Run) -> None:
+        await anyio.sleep(10.0)
+        hosts[0].row = replace(hosts[0].row, state="Maintenance")
+
+    report = trial.to_the_end(theirs)
+    assert [request.host_uuid for _, request in trial.cloud.changed] == ["a2", "a2"]
+    assert acts(report, "a1")[0] == ("disable", HostOutcome.ALREADY)
+    assert report.run.exit_code == 0
+
+
+def test_a_host_that_somebody_enables_before_it_is_empty_is_not_maintained() -> None:
+    """The node may have placed something on it by then: it has come back, and no maintenance is sent."""
+    hosts = machines()
+    trial = Trial(guests(2, seconds=20.0), hosts=hosts)
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(10.0)
+        hosts[0].row = replace(hosts[0].row, state="Enabled")
+
+    report = trial.to_the_end(somebody)
+    assert [request.event for _, request in trial.cloud.changed if request.host_uuid == "a1"] == ["disable"]
+    assert acts(report, "a1")[0] == ("disable", HostOutcome.CAME_BACK)
+    assert acts(report, "a1")[-1] == ("maintain", HostOutcome.FAILED)
+
+
+def test_a_halt_in_verification_takes_no_word_back() -> None:
+    """Ctrl-C when all is emptied: what was seen to be empty stays so, and the jobs under way are counted."""
+    trial = Trial(guests(2), evacuate="{hosts: disable}")
+
+    async def press(run: Run) -> None:
+        await anyio.sleep(60.0)
+        run.interrupt()
+
+    report = trial.to_the_end(press)
+    assert [acts(report, one) for one in OLD] == [EMPTIED[:2], EMPTIED[:2]]
+    assert (report.run.status, report.run.exit_code) == ("finished", 0)
+
+
+def test_ctrl_c_counts_the_hosts_whose_jobs_go_on() -> None:
+    """Two maintenances under way at the node are two jobs that go on."""
+    hosts = machines()
+    trial = Trial(guests(2), hosts=hosts)
+
+    async def press(run: Run) -> None:
+        await anyio.sleep(3.0)
+        hosts[0].seconds = hosts[1].seconds = 60.0
+        await anyio.sleep(10.0)
+        run.interrupt()
+
+    trial.to_the_end(press)
+    assert [event.data["jobs"] for event in trial.events if event.kind == "run.halted"] == [2]
+
+
+def test_a_migration_under_way_counts_where_it_goes_in_the_next_process() -> None:
+    """Killed with two migrations to the only host under way, and carried on: never more than two a host."""
+    trial = Trial(
+        guests(6, migrate_seconds=30.0), hosts=machines()[:3],
+        evacuate="{vms: migrate, migrate: {per_host: 2, concurrency: 8}}",
+    )  # fmt: skip
+
+    async def go() -> None:
+        run = await trial.begin()
+        with anyio.move_on_after(8.0):
+            await run.run()
+        assert len(trial.cloud.in_flight) == 2
+        await anyio.sleep(1.0)
+        await (await trial.resume()).run()
+
+    run_virtual(go)
+    assert trial.report().totals["migrated"] == 6
+    assert trial.cloud.peak == 2
 
 
 # ── carried on ─────────────────────────────────────────────────────────────────────────────────────────────────────
