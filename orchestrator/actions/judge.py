@@ -131,6 +131,8 @@ def _judge(facts: Facts, rules: Rules) -> Judgement:
             return _say(Outcome.CAME_BACK, f"the stop succeeded, and afterwards its state reads {word}")
         case End.ELSE if rules.leaving and facts.host is not None and facts.host not in rules.leaving:
             words = f"{_said(sent)}, and it has left the hosts that are emptied"
+            if any(attempt.verdict is Verdict.NONE for attempt in sent):
+                return _say(Outcome.FAILED, f"{words}; its job may still stop it where it is now")
             return _say(Outcome.SKIPPED, words, reason=Reason.ELSEWHERE)
         case End.ELSE:
             reason = Reason.FALLBACK_WITHHELD if facts.withheld else None

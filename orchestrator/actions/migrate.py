@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
 from orchestrator.actions.rules import Rules, migration_never_began
-from orchestrator.model.outcome import Outcome, Reason
-from orchestrator.model.report import Basis, Evidence
+from orchestrator.model.fault import fault_of
+from orchestrator.model.outcome import AttemptResult, AttemptType, Outcome, Reason
+from orchestrator.model.report import AttemptRecord, Basis, Evidence
 from orchestrator.model.states import End, Verb, end_of
 
 
@@ -86,6 +87,18 @@ def judge_again(outcome: Outcome, facts: Facts, rules: Rules, *, sent: bool) -> 
         return _say(Outcome.SKIPPED, words, Reason.ELSEWHERE)
     if facts.state == "Stopped":
         return _say(Outcome.ALREADY_STOPPED, "Stopped at verification, by somebody else")
+    return None
+
+
+def arrived_late(attempts: Sequence[AttemptRecord]) -> Judgement | None:
+    """Of a VM that is on another host now: was it by a migration of ours that had not been seen to succeed? None if not."""
+    for attempt in attempts:
+        if attempt.type is not AttemptType.MIGRATE or attempt.result in {AttemptResult.LOST, AttemptResult.REFUSED}:
+            continue
+        error = fault_of(attempt.error) if attempt.error is not None else None
+        if error is None or not migration_never_began(error):
+            said = "never answered" if error is None else f"failed with {error.chain()}"
+            return _say(Outcome.MIGRATED, f"its migration {said}, and it is on another host all the same")
     return None
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from orchestrator.actions.judge import Judgement
 from orchestrator.actions.machine import ActionState, Read, Send, begin
-from orchestrator.actions.rules import Rules, migration_never_began
+from orchestrator.actions.migrate import arrived_late
+from orchestrator.actions.rules import Rules
 from orchestrator.actions.saved import Saved
 from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.pump import Means, Pump, ahead
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
-from orchestrator.model.fault import fault_of
-from orchestrator.model.outcome import AttemptReason, AttemptResult, AttemptType, Outcome, Reason
-from orchestrator.model.report import AttemptRecord, Evidence, VmRecord
+from orchestrator.model.outcome import AttemptReason, Outcome, Reason
+from orchestrator.model.report import AttemptRecord, VmRecord
 from orchestrator.model.states import TRANSITIONAL_STATES, Verb
 from orchestrator.model.target import (
     JobSucceeded,
@@ -102,7 +102,7 @@ class Drive(Pump):
                 state, judgement = await self._next_leg(following, state, judgement)
         finally:
             self._leave_target()
-        late = self._late_migration() if judgement.reason is Reason.ELSEWHERE else None
+        late = arrived_late(self._written[: self._earlier]) if judgement.reason is Reason.ELSEWHERE else None
         if late is not None:
             judgement = late
         elif self._saved is not None and self._saved.earlier:
@@ -139,18 +139,6 @@ class Drive(Pump):
         if judgement.outcome is Outcome.NOT_REACHED and before.attempts:
             return before, replace(failed, reason=Reason.FALLBACK_WITHHELD)
         return state, _after(judgement, failed.evidence.text)
-
-    def _late_migration(self) -> Judgement | None:
-        """Of a VM that has left the hosts before it was stopped: was it by a migration of ours that had failed?"""
-        for attempt in self._written[: self._earlier]:
-            if attempt.type is not AttemptType.MIGRATE or attempt.result in {AttemptResult.LOST, AttemptResult.REFUSED}:
-                continue
-            error = fault_of(attempt.error) if attempt.error is not None else None
-            if error is None or not migration_never_began(error):
-                said = "never answered" if error is None else f"failed with {error.chain()}"
-                text = f"its migration {said}, and it is on another host all the same"
-                return Judgement(Outcome.MIGRATED, Evidence(text=text, basis="state"))
-        return None
 
     def _settled(self, state: ActionState, judgement: Judgement) -> VmRecord:
         outcome = judgement.of_vm

@@ -70,6 +70,12 @@ def verified(
         judgement = judge_again(record.outcome, facts_state.facts(), rules, unstopped_sent=facts_state.sent)
     else:
         judgement = start.judge_again(record.outcome, facts_state.facts(), rules, sent=facts_state.sent)
+    left = rules.leaving and seen is not None and seen.row.host_uuid is not None and seen.row.host_uuid not in rules.leaving
+    if judgement is None and left and rules.verb is Verb.STOP and record.outcome in {Outcome.FAILED, Outcome.UNKNOWN}:
+        late = migrate.arrived_late(record.attempts)  # of a VM that was neither migrated nor stopped at its turn
+        judgement = late and replace(
+            late, evidence=replace(late.evidence, text=f"{late.evidence.text}; seen at verification")
+        )
     if judgement is not None:
         changes |= {
             "outcome": judgement.of_vm,

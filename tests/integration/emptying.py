@@ -1,9 +1,12 @@
 """Runs that empty hosts, over real sockets, and every word on a host or a migration held against the node's own record."""
 
+import asyncio
 import json
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +32,13 @@ NOT_EMPTY = [("disable", "done"), ("empty", "not_empty")]
 QUICK = {"shutdown": [1, 6]}
 SLOW = {"shutdown": [35, 40]}
 """Half a second or more, so that something can happen meanwhile."""
+CLOSED = {"old-1": EMPTIED, "old-2": EMPTIED}
+"""Both hosts came to where they should be."""
+ENABLED = {"old-1": [("enable", "done")], "old-2": [("enable", "done")]}
+"""Both hosts are open again."""
+STOPPED = ("stopped_clean", "stopped_forced", "stopped_cold")
+MOVE = {"vms": "migrate"}
+MOVE_OR_STOP = {"vms": "migrate_then_stop"}
 UNDONE = frozenset({Outcome.FAILED, Outcome.SKIPPED, Outcome.NOT_REACHED, Outcome.NOT_FOUND, Outcome.ALREADY_STOPPED})
 """Outcomes that no VM has which we have moved."""
 
@@ -230,6 +240,18 @@ class Emptying(Trial):
 Emptyings = Callable[..., Emptying]
 
 
+def in_folders(folder: Path) -> Emptyings:
+    """Makes some, each in a folder of its own under this one."""
+    numbers = count()
+
+    def make(scenario: Any, evacuate: Any = None, **options: Any) -> Emptying:
+        own = folder / str(next(numbers))
+        own.mkdir()
+        return Emptying(own, scenario, **{**options, "plan": {"evacuate": evacuate or {}, **options.get("plan", {})}})
+
+    return make
+
+
 def watch_maintenance(node: Any, met: list[tuple[str, str | None, tuple[str, ...]]]) -> None:
     """Note who is on a host whenever the node begins with its maintenance."""
     world = node._world
@@ -355,3 +377,23 @@ def hold_migration_limits(trial: Trial, migrations: int, per_host: int) -> None:
     assert record.peak_migrations() <= migrations
     crowded = {host.name: record.peak_migrations_per_host(uuid) for uuid, host in trial.node.hosts.items()}
     assert max(crowded.values()) <= per_host, crowded
+
+
+async def side_by_side(one: Callable[[Any], Coroutine[Any, Any, None]], *cases: Any) -> None:
+    """Each case on a node of its own, all at once: they mostly wait."""
+
+    async def named(case: Any) -> None:
+        try:
+            await one(case)
+        except Exception as error:
+            error.add_note(f"in the case {case!r}")
+            raise
+
+    await asyncio.gather(*map(named, cases))
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Until something is so at the node, which tells nobody."""
+    async with asyncio.timeout(20):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
