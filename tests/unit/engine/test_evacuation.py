@@ -13,8 +13,9 @@ from orchestrator.clouds.memory import Guest, Machine, MemoryCloud
 from orchestrator.engine.again import kept_plan, take_up
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.prepare import prepare
-from orchestrator.engine.records import opening, run_record
+from orchestrator.engine.records import Prepared, opening, run_record
 from orchestrator.engine.run import JournalLostError, Run
+from orchestrator.engine.undo import plan_undo, reversed_plan
 from orchestrator.journal.interface import JournalWriteError
 from orchestrator.journal.memory import MemoryJournal
 from orchestrator.model.event import Event
@@ -747,3 +748,106 @@ def test_what_migrates_already_counts_at_the_far_end() -> None:
     run_virtual(go)
     assert trial.report().totals["migrated"] == 6
     assert trial.cloud.peak == 2
+
+
+# ── the way back ───────────────────────────────────────────────────────────────────────────────────────────────────
+async def restore(trial: Trial) -> Run:
+    """A restore of the first run, not yet begun."""
+    parent = trial.journal.report("first").run
+    undo = await plan_undo([parent], trial.journal, trial.cloud, include_late=False, took=trial.journal.took)
+    changes = {
+        "id": "second", "action": "start", "parent_run": "first", "status": "running", "exit_code": None,
+        "finished_at": None, "started_at": SteadyClock().wall(), "evacuate": None,
+    }  # fmt: skip
+    kept = trial.journal.plan_file("first")
+    return trial.of(undo.opening(reversed_plan(trial.plan.plan), parent.model_copy(update=changes), kept))
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_restore_waits_until_its_hosts_are_connected(killed: bool) -> None:
+    """Killed while it waits or not: no VM is started before the host it came from is Connected again."""
+    hosts = machines()
+    trial = Trial(guests(4), hosts=hosts)
+    connected: list[float] = []
+
+    async def connect() -> None:
+        for one in hosts[:2]:
+            while one.row.state != "Enabled":  # noqa: ASYNC110 - virtual time
+                await anyio.sleep(0.1)
+            one.row = replace(one.row, status="Connecting")
+        await anyio.sleep(60.0)
+        connected.append(anyio.current_time())
+        for one in hosts[:2]:
+            one.row = replace(one.row, status="Connected")
+
+    async def go() -> None:
+        await (await trial.begin()).run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connect)
+            run = await restore(trial)
+            if killed:
+                with anyio.move_on_after(10.0):
+                    await run.run()
+                await trial.journal.take_over("second", DEAD)
+                kept = kept_plan(trial.journal.plan_file("second"))
+                kept = replace(kept, plan=reversed_plan(kept.plan))
+                second = trial.journal.report("second").run
+                run = trial.of(take_up(second, kept, trial.journal, trial.cloud, ahead_seconds=0.0, clock=SteadyClock()))
+            await run.run()
+
+    run_virtual(go)
+    report = trial.journal.report("second").document()
+    assert (report.totals["started"], report.run.exit_code) == (4, 0)
+    assert min(at for at, _ in trial.cloud.started) > connected[0]
+    assert [acts(report, one) for one in OLD] == [[("enable", HostOutcome.DONE)]] * 2
+
+
+def test_what_was_disabled_before_is_disabled_afterwards() -> None:
+    """A host that was Disabled before the run put it into maintenance is taken out of that, and not enabled."""
+    hosts = machines()
+    hosts[0].row = replace(hosts[0].row, state="Disabled")
+    trial = Trial(guests(2), hosts=hosts)
+
+    async def go() -> None:
+        await (await trial.begin()).run()
+        await (await restore(trial)).run()
+
+    run_virtual(go)
+    assert [trial.cloud.machines[one].row.state for one in OLD] == ["Disabled", "Enabled"]
+    report = trial.journal.report("second").document()
+    assert [acts(report, one) for one in OLD] == [[("disable", HostOutcome.DONE)], [("enable", HostOutcome.DONE)]]
+
+
+def test_a_host_that_somebody_has_had_since_is_left() -> None:
+    """Enabled by somebody it is so already; in another state than we left it in it is left, and named."""
+    trial = Trial(guests(2))
+
+    async def go() -> None:
+        await (await trial.begin()).run()
+        for uuid, state in (("a1", "Enabled"), ("a2", "Disabled")):
+            one = trial.cloud.machines[uuid]
+            one.row = replace(one.row, state=state)
+        await (await restore(trial)).run()
+
+    run_virtual(go)
+    report = trial.journal.report("second").document()
+    assert [acts(report, one) for one in OLD] == [[("enable", HostOutcome.ALREADY)], [("enable", HostOutcome.LEFT)]]
+    assert not [request for _, request in trial.cloud.changed if request.event == "enable"]
+
+
+def test_what_migrations_took_is_known_the_next_time() -> None:
+    """The forecast of a second run rests on what the VMs took to migrate in the first."""
+    trial = Trial(guests(4), evacuate="{vms: migrate, hosts: leave}")
+    trial.to_the_end()
+    took = trial.journal.took("migrate", [uuid(n) for n in range(4)])
+    assert all(9.0 < seconds[0] < 15.0 for seconds in took.values())
+    assert len(took) == 4
+    for one in trial.cloud.guests.values():
+        one.row = replace(one.row, host_uuid=OLD[int(one.row.uuid, 16) % 2])
+
+    async def again() -> Prepared:
+        return await prepare(trial.plan, trial.cloud, strict=False, took=trial.journal.took)
+
+    forecast = run_virtual(again).preview.forecast
+    assert forecast is not None
+    assert "what all 4 VMs took last time" in forecast.rests_on
