@@ -1,6 +1,6 @@
 """What became of a change of a host's state (zstack-rest.md 9, ChangeHostState). Without I/O."""
 
-from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
+from orchestrator.actions.judge import Facts, Judgement, Verdict, said_of
 from orchestrator.actions.rules import Rules
 from orchestrator.model.outcome import HostOutcome
 from orchestrator.model.report import Basis, Evidence
@@ -43,7 +43,7 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
     """A change was sent; the state read at the end tells, whatever the job said."""
     sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
     assert sent, "what was never sent is judged by its state"
-    said = _said(sent[-1])
+    said = said_of("its job", sent[-1])
     match End.GONE if facts.gone_row else end_of(facts.state, rules.verb):
         case End.GONE:
             return _say(HostOutcome.FAILED, _GONE)
@@ -62,16 +62,6 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
             return _say(HostOutcome.UNKNOWN, f"{said}; its state could not be read", "none")
         case _:
             return _say(HostOutcome.FAILED, f"{said}; its state reads {facts.state}")
-
-
-def _said(attempt: Attempt) -> str:
-    match attempt.verdict:
-        case Verdict.OK:
-            return "its job succeeded"
-        case Verdict.ERR:
-            return f"its job failed with {attempt.error.chain() if attempt.error else 'no code'}"
-        case _:
-            return "its job never answered"
 
 
 def _say(outcome: HostOutcome, text: str, basis: Basis = "state") -> Judgement:

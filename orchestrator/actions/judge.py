@@ -105,6 +105,17 @@ class Judgement:
         return self.outcome in {Outcome.STOPPED_FORCED, Outcome.STOPPED_COLD}
 
 
+def said_of(what: str, attempt: Attempt) -> str:
+    """How a job ended, in a clause; `what`: `its start`."""
+    match attempt.verdict:
+        case Verdict.OK:
+            return f"{what} succeeded"
+        case Verdict.ERR:
+            return f"{what} failed with {attempt.error.chain() if attempt.error else 'no code'}"
+        case _:
+            return f"{what} never answered"
+
+
 def judge(facts: Facts, rules: Rules) -> Judgement:
     """Rows 7 to 21: a stop was sent. The first row that matches."""
     judged = _judge(facts, rules)

@@ -6,7 +6,7 @@ out may have got there, and one that succeeded may be back.
 
 from collections.abc import Sequence
 
-from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
+from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, said_of
 from orchestrator.actions.rules import Rules, migration_never_began
 from orchestrator.model.fault import fault_of
 from orchestrator.model.outcome import AttemptResult, AttemptType, Outcome, Reason
@@ -47,7 +47,7 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
     """A migration was sent. The first row that matches."""
     sent = [attempt for attempt in facts.attempts if not attempt.never_arrived]
     assert sent, "what was never sent is judged by its state"
-    said, ok = _said(sent[-1]), any(attempt.verdict is Verdict.OK for attempt in sent)
+    said, ok = said_of("its migration", sent[-1]), any(attempt.verdict is Verdict.OK for attempt in sent)
     match _end(facts, rules):
         case End.GONE:
             return _say(Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
@@ -80,7 +80,7 @@ def judge_again(outcome: Outcome, facts: Facts, rules: Rules, *, sent: bool) -> 
         return None
     arrived = [attempt for attempt in facts.attempts if not attempt.never_arrived]
     if end is End.GOAL and sent and arrived:
-        judged = _moved(arrived, _said(arrived[-1]))
+        judged = _moved(arrived, said_of("its migration", arrived[-1]))
         return _say(judged.of_vm, f"{judged.evidence.text}; seen at verification", judged.reason)
     if end is End.GOAL:
         words = "it had left the host at verification, and nothing of ours had reached the node"
@@ -121,16 +121,6 @@ def _moved(sent: Sequence[Attempt], said: str) -> Judgement:
 def _refused(attempt: Attempt) -> bool:
     error = attempt.error
     return attempt.verdict is Verdict.ERR and error is not None and migration_never_began(error, attempt.status)
-
-
-def _said(attempt: Attempt) -> str:
-    match attempt.verdict:
-        case Verdict.OK:
-            return "its migration succeeded"
-        case Verdict.ERR:
-            return f"its migration failed with {attempt.error.chain() if attempt.error else 'no code'}"
-        case _:
-            return "its migration never answered"
 
 
 def _say(outcome: Outcome, text: str, reason: Reason | None = None, basis: Basis = "state") -> Judgement:

@@ -6,7 +6,7 @@ and by the state alone.
 
 from collections.abc import Sequence
 
-from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict
+from orchestrator.actions.judge import Attempt, Facts, Judgement, Verdict, said_of
 from orchestrator.actions.rules import Rules, host_may_run_it, start_never_began
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import Basis, Evidence
@@ -50,7 +50,7 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
     assert sent, "what was never sent is judged by its state"
     end = End.GONE if facts.gone_row else end_of(facts.state, rules.verb)
     real = [attempt for attempt in sent if attempt.verdict is Verdict.OK and not attempt.no_op]
-    said = _said(sent[-1])
+    said = said_of("its start", sent[-1])
     match end:
         case End.GONE:
             return _say(Outcome.NOT_FOUND, "destroyed while the run went on", Reason.DESTROYED_DURING_RUN)
@@ -81,7 +81,7 @@ def judge_again(outcome: Outcome, facts: Facts, rules: Rules, *, sent: bool) -> 
         arrived = [attempt for attempt in facts.attempts if not attempt.never_arrived]
         if not sent or not arrived:
             return _say(Outcome.ALREADY_RUNNING, "Running at verification, and nothing of ours had reached the node")
-        judged = _running(arrived, _said(arrived[-1]))
+        judged = _running(arrived, said_of("its start", arrived[-1]))
         return _say(judged.of_vm, f"{judged.evidence.text}; seen at verification")
     return None
 
@@ -104,16 +104,6 @@ def _running(sent: Sequence[Attempt], said: str) -> Judgement:
 def _refused(attempt: Attempt) -> bool:
     error = attempt.error
     return attempt.verdict is Verdict.ERR and error is not None and start_never_began(error, attempt.status)
-
-
-def _said(attempt: Attempt) -> str:
-    match attempt.verdict:
-        case Verdict.OK:
-            return "its start succeeded"
-        case Verdict.ERR:
-            return f"its start failed with {attempt.error.chain() if attempt.error else 'no code'}"
-        case _:
-            return "its start never answered"
 
 
 def _say(outcome: Outcome, text: str, reason: Reason | None = None, basis: Basis = "state") -> Judgement:
