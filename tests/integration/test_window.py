@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model.outcome import Reason
+from orchestrator.model.outcome import AttemptResult, Outcome, Reason
 from tests.integration.conftest import Trial
 
 DEAF = {
@@ -59,6 +59,8 @@ async def test_nothing_begins_after_the_end(trial: Callable[..., Trial], at_end:
     assert run.report.totals["not_reached"] > 0
     assert run.report.run.window is not None
     for vm in run.report.vms:
-        if vm.attempts:
-            assert str(vm.attempts[0].sent_at) <= run.report.run.window.end
+        if vm.attempts and vm.attempts[0].sent_at is not None:
+            assert vm.attempts[0].sent_at <= run.report.run.window.end
+        elif vm.attempts:  # its intent was durable as the window closed, and we held the call back
+            assert (vm.outcome, vm.attempts[0].result) == (Outcome.NOT_REACHED, AttemptResult.LOST)
     assert (run.report.run.ended_by, run.report.run.exit_code) == ("window", 4)
