@@ -33,8 +33,10 @@ class Host:
     """Nothing new was found on it since its last VM had an outcome."""
     left: list[Seen] | None = None
     """What was on it when it was looked at last; None where that could not be read."""
-    read_at: float = 0.0
-    """When that was."""
+    busy: bool = False
+    """Its maintenance is under way, or waits for that of others."""
+    refused: int = 0
+    """How often it was not empty any more when that was to be sent."""
 
     def record_of(self, action: HostAction) -> HostActionRecord | None:
         """What was done of that kind; None for nothing yet."""

@@ -28,6 +28,8 @@ from orchestrator.model.target import Seen
 from orchestrator.plan.model import Plan
 
 _MOST_NAMED = 10
+_MOST_REFUSED = 5
+"""How often a host that was seen to be empty is found not to be, right before its call leaves."""
 _AS_GOOD = frozenset({"Maintenance"})
 """The node places nothing on a host in maintenance either; to disable it would be to take it out of that."""
 _CLOSED = {
@@ -116,7 +118,8 @@ class Evacuation(ChangedHosts):
         async with anyio.create_task_group() as tasks:
             for host in self._hosts.values():
                 if (record := host.record_of("maintain")) is not None and record.outcome is None:
-                    tasks.start_soon(self._send_maintain, means, host)
+                    host.busy = True
+                    tasks.start_soon(self._in_turn, self._send_maintain, means, host)
             while not means.every.halt:
                 self._news = anyio.Event()
                 due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
@@ -128,10 +131,11 @@ class Evacuation(ChangedHosts):
                     except NodeGoneError:
                         return
                     for host in due:
-                        if host.looked and host.left == []:
-                            tasks.start_soon(self._maintain, means, host)
-                elif not self._open:
-                    return
+                        if host.looked and host.left == [] and not host.busy:
+                            host.busy = True
+                            tasks.start_soon(self._in_turn, self._maintain, means, host)
+                elif not self._open and not any(host.busy for host in self._hosts.values()):
+                    return  # not before: a host that waits for others may be needed again
                 else:
                     await self._news.wait()
 
@@ -146,12 +150,20 @@ class Evacuation(ChangedHosts):
             return
         fresh = [seen for uuid in uuids for seen in found.get(uuid, []) if not self._known(seen.row.uuid)]
         for host in hosts:
-            host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
+            host.left, host.looked = list(found.get(host.row.uuid, [])), True
         if fresh:
             try:
                 await self._join(fresh)  # which marks their hosts as not looked at
             except JournalWriteError as error:
                 self._lose(error)
+
+    async def _in_turn(self, do: Callable[[HostMeans, Host], Awaitable[None]], means: HostMeans, host: Host) -> None:
+        """Once at a time for each host, whatever is seen of it meanwhile."""
+        try:
+            await do(means, host)
+        finally:
+            host.busy = False
+            self.wake()
 
     async def _maintain(self, means: HostMeans, host: Host) -> None:
         """It has just been seen to be empty, and is looked at once more before the call leaves."""
@@ -170,8 +182,9 @@ class Evacuation(ChangedHosts):
             check = partial(self._is_empty, means, host)
             record = await self._change(means, host, Verb.MAINTAIN, begun=True, check=check)
         if record is not None and record.outcome is HostOutcome.NOT_EMPTY:
-            host.looked = False
-            self.wake()
+            host.refused += 1
+            if host.refused < _MOST_REFUSED:  # else the run's last words are soon enough
+                host.looked = False
 
     async def _not_maintained(self, means: HostMeans, host: Host, words: str) -> None:
         now = means.every.clock.wall()
@@ -216,7 +229,7 @@ class Evacuation(ChangedHosts):
                 host.looked, host.left = False, None
             return
         for host in hosts:
-            host.left, host.looked, host.read_at = list(found.get(host.row.uuid, [])), True, means.every.clock.now()
+            host.left, host.looked = list(found.get(host.row.uuid, [])), True
 
     async def _conclude_one(self, means: HostMeans, host: Host) -> None:
         halt = means.every.halt

@@ -620,6 +620,30 @@ def test_a_lost_journal_while_a_vm_joins_is_told_in_one_sentence(monkeypatch: py
     assert trial.cloud.sent == []
 
 
+def test_a_host_that_is_emptied_twice_while_it_waits_is_maintained_once() -> None:
+    """Behind ten others it waits for its maintenance, and somebody starts a VM on it meanwhile: emptied again, sent once."""
+    hosts = [Machine(HostRow(f"b{n}", f"host-b{n}", "Connected", "Enabled")) for n in range(12)]
+    trial = Trial([guest(9, None, state="Stopped")], hosts=hosts)
+    names = ",".join(one.row.uuid for one in hosts)
+    text = f"version: 1\nname: many\ntargets: {{hosts: {{where: [['uuid?={names}']]}}}}\nevacuate: {{}}\n"
+    trial.plan = plan_from_text(text, name="plan.yaml", folder=Path.cwd())
+
+    async def somebody(_: Run) -> None:
+        await anyio.sleep(3.0)
+        for one in hosts:
+            one.seconds = 60.0
+        while not any(request.event == "maintain" for _, request in trial.cloud.changed):  # noqa: ASYNC110 - virtual time
+            await anyio.sleep(0.05)
+        late = trial.cloud.guests[uuid(9)]
+        late.row = replace(late.row, state="Running", host_uuid="b11")
+
+    report = trial.to_the_end(somebody)
+    assert [acts(report, one.row.uuid) for one in hosts] == [EMPTIED] * 12
+    maintained = [request.host_uuid for _, request in trial.cloud.changed if request.event == "maintain"]
+    assert sorted(maintained) == sorted(one.row.uuid for one in hosts)
+    assert report.run.exit_code == 0
+
+
 def test_somebody_elses_maintenance_is_not_ended() -> None:
     """PreMaintenance when we come, Maintenance a moment later: that is as good, and nothing is sent to the host."""
     hosts = machines()
