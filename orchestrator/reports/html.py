@@ -42,7 +42,7 @@ class HtmlReport:
     def render(self, report: RunReport, out: TextIO) -> None:
         """What to know first comes first; the table of VMs comes last and is streamed."""
         facts = gather(report)
-        out.write(_opening(title_of(report), _policy(resource("page.js"))) + '<div id="top">\n')
+        out.write(_opening(title_of(report), _policy(page_script())) + '<div id="top">\n')
         out.writelines(f"{line}\n" for line in top(report, facts))
         out.write("</div>\n")
         for part in (_TIMELINE, _VMS, _CHECKLIST):
@@ -50,12 +50,12 @@ class HtmlReport:
         out.writelines(f"{line}\n" for line in _plan(report))
         out.write(f'{_CLOSING}<script type="application/json" id="data">')
         out.writelines(PageData(report).pieces())
-        out.write(f"</script>\n<script>{resource('page.js')}</script>\n</body>\n</html>\n")
+        out.write(f"</script>\n<script>{page_script()}</script>\n</body>\n</html>\n")
 
 
 def live_page() -> tuple[str, str]:
     """The same page without a word of any run, whose script asks the server for it; and its policy, as a header."""
-    script = resource("page.js") + resource("live.js")
+    script = page_script() + resource("live.js")
     policy = _policy(script, "; connect-src 'self'")
     parts = "\n".join(line for part in (_TIMELINE, _VMS, _CHECKLIST) for line in part)
     status = (
@@ -96,6 +96,18 @@ _CLOSING = '</main>\n<dialog id="vm" aria-labelledby="vm-name"></dialog>\n'
 def resource(name: str) -> str:
     """A file of the page."""
     return files("orchestrator.reports").joinpath(name).read_text("utf-8")
+
+
+_SCRIPT = ("rows.js", "table.js", "dialog.js", "timeline.js", "drawing.js", "page.js")
+"""In this order; they share one scope, and what stands in it is seen by nothing else on the page."""
+
+
+@cache
+def page_script() -> str:
+    """What the page does by itself, of a finished run: the data stands in it."""
+    parts = "\n".join(resource(name) for name in _SCRIPT)
+    begin = 'if (document.getElementById("data")) page.begin(JSON.parse(document.getElementById("data").textContent));'
+    return f'"use strict";\nconst page = (() => {{\n{parts}\nreturn {{ begin, update }};\n}})();\n\n{begin}\n'
 
 
 @cache
