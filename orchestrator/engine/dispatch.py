@@ -8,8 +8,8 @@ from typing import Protocol
 import anyio
 
 from orchestrator.engine.halt import Halt
-from orchestrator.engine.schedule import Lanes, Slots
-from orchestrator.model.states import Verb
+from orchestrator.engine.queues import Queue
+from orchestrator.engine.schedule import Slots
 from orchestrator.model.target import VmRow
 
 
@@ -23,16 +23,6 @@ class Gate(Protocol):
     def let_through(self, uuid: str) -> None:
         """A VM starts."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class Queue:
-    """The VMs of one wave that wait for their turn, all for the same thing to be done to them."""
-
-    wave: str
-    slots: Slots
-    lanes: Lanes
-    verb: Verb = Verb.STOP
 
 
 @dataclass(slots=True, eq=False)

@@ -16,10 +16,11 @@ from orchestrator.actions.saved import Saved
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.arrivals import Arrivals
 from orchestrator.engine.braking import Braking
+from orchestrator.engine.chronicle import Chronicle
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of, slot_limits
+from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of
 from orchestrator.engine.destinations import Destinations
-from orchestrator.engine.dispatch import Dispatcher, Place, Queue
+from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.drive import Drive, VmMeans
 from orchestrator.engine.ending import ending
 from orchestrator.engine.evacuation import Evacuation
@@ -27,14 +28,14 @@ from orchestrator.engine.halt import Halt
 from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.hosts import read_hosts
 from orchestrator.engine.ledger import Ledger
-from orchestrator.engine.legs import WAVE, Key, Legs, waves_of
+from orchestrator.engine.legs import WAVE, Legs, waves_of
 from orchestrator.engine.names import host_names
 from orchestrator.engine.outage import Outage
 from orchestrator.engine.pump import Means, ahead
+from orchestrator.engine.queues import Queue, queues_of
 from orchestrator.engine.read import Reader
-from orchestrator.engine.records import Opening, Settled, totals_of
+from orchestrator.engine.records import Opening
 from orchestrator.engine.reopening import Reopening
-from orchestrator.engine.schedule import Lanes, Slots
 from orchestrator.engine.steering import Steering
 from orchestrator.engine.timekeeper import Timekeeper
 from orchestrator.engine.verification import verify_all
@@ -48,7 +49,7 @@ from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
-from orchestrator.model.report import Evidence, RunReport, StopRecord, VmRecord, WaveRecord
+from orchestrator.model.report import Evidence, RunReport, VmRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
 
@@ -82,9 +83,10 @@ class Run:
         self._cloud = cloud
         self._journal = journal
         self._owner = owner
-        self._record = opening.run
+        self._id = opening.run.id
         self._plan = opening.plan
         self._clock = clock or Clock()
+        self._chronicle = Chronicle(opening.run, opening.waves, opening.plan, self._clock)
         self._halt = Halt()
         self._verb = Verb(opening.run.action)
         self._legs = Legs(self._plan, self._verb, frozenset(host.row.uuid for host in opening.hosts))
@@ -109,27 +111,17 @@ class Run:
             lambda: self._stop_sending(Reason.NODE),
         )
         self._arrivals = Arrivals(opening.run, opening.source, opening.ours, cloud, self._outage)
-        slots = Slots(slot_limits(self._plan.limits))
         self._estimates = estimates_of(self._plan, opening.known, self._legs)
-        self._queues: dict[Key, Queue] = {}
-        migrations = Slots(migrate_limits(self._plan)) if Verb.MIGRATE in self._legs.verbs else None
-        for name, wave in waves_of(self._plan).items():
-            within = Slots(slot_limits(self._plan.limits_of(wave)), within=slots) if wave is not None else slots
-            for verb in self._legs.verbs:
-                own = within
-                if migrations is not None and verb is Verb.MIGRATE:
-                    own = Slots(migrations.limits, within=within, beside=migrations)
-                self._queues[name, verb] = Queue(name, own, Lanes(own, self._estimates[verb]), verb)
+        self._queues = queues_of(self._plan, self._legs, self._estimates)
         self._course = Course(self._plan, opening.records, opening.rows)
         self._window = times_kept(opening.run.window)
         sent = ((record.wave or WAVE, record.type) for record in opening.records if record.uuid in opening.rows)
         to_send = Counter((wave, self._legs.verbs_of(type_, wave)[0]) for wave, type_ in sent)
         self._outlook = outlook_of(self._plan, self._legs, to_send, self._estimates)
         self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
-        self._waves = {wave.name: wave for wave in opening.waves}
         self._timekeeper = Timekeeper(
             self._window, self._outlook, self._clock, self._halt, self._scale,
-            tell=self._tell, warn=self._warn, close=self._close_window, expire=self._expire_window,
+            tell=self._tell, warn=self._chronicle.warn, close=self._close_window, expire=self._expire_window,
             paused=lambda: self._dispatcher.paused,
         )  # fmt: skip
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
@@ -145,7 +137,6 @@ class Run:
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
         self._last_stop_at = self._clock.now()
         self._sent = any(record.attempts for record in opening.records)
-        self._stops: list[StopRecord] = list(opening.run.stops)
         self._scope: anyio.CancelScope | None = None
         self.left = False
 
@@ -191,7 +182,7 @@ class Run:
                 report = await self._finish_beating()
         except JournalWriteError as error:
             jobs = f"all sending has stopped, and {self.jobs_at_node} jobs may go on at the node"
-            again = f"free the disk or mend its permissions, then 'orchestrator resume {self._record.id}'"
+            again = f"free the disk or mend its permissions, then 'orchestrator resume {self._id}'"
             if isinstance(error, LockLostError):
                 again = "leave the run to it; 'orchestrator runs' shows who works on it"
             raise JournalLostError(f"{error}: {jobs}; {again}") from None
@@ -217,7 +208,7 @@ class Run:
             return
         self._halt.set(reason)
         if reason is not Reason.WINDOW:  # which is noted where it leaves somebody out
-            self._stops.append(StopRecord(kind=reason.value, scope="run", at=self._clock.wall()))
+            self._chronicle.stop(reason.value)
         self._tell_halt(reason)
         self._dispatcher.wake()
 
@@ -255,7 +246,7 @@ class Run:
         self._ledger.at_node.update(row.uuid for _, row in self._under_way if self._saved[row.uuid].undecided)
         limits, window = self._plan.limits, self._window
         counts = {
-            "plan": self._record.plan, "targets": len(records), f"to_{self._verb}": len(opening.rows),
+            "plan": opening.run.plan, "targets": len(records), f"to_{self._verb}": len(opening.rows),
             "waves": dict(Counter(records[uuid].wave or WAVE for uuid in opening.rows)),
             "closes": None if window is None else rfc3339(window.closes),
             "requests_per_second": limits.requests_per_second, "in_flight": limits.concurrency,
@@ -268,7 +259,7 @@ class Run:
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(
-                self._record,
+                opening.run,
                 whole,
                 opening.plan_file,
                 self._owner,
@@ -281,16 +272,16 @@ class Run:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)
         else:
-            await self._journal.carry_on(self._record)
+            await self._journal.carry_on(opening.run)
             self._last_stop_at = self._ended_last(opening.records)
             self._tell("run.resumed", None, {**counts, "under_way": len(self._under_way)})
             if self._window is not None and self._clock.unix() >= self._window.end:
                 # Nobody expects a stop outside the window: what is at the node is only followed to its end.
                 if len(opening.rows) > len(self._under_way):
-                    self._note_window()
+                    self._chronicle.window_left_out()
                 self._stop_sending(Reason.WINDOW)
         await self._obey(self._course.begin())
-        await self._steering.begin([self._record.started_at, *self._record.resumed_at][-1])
+        await self._steering.begin([opening.run.started_at, *opening.run.resumed_at][-1])
 
     def _look_back(self, records: Sequence[VmRecord]) -> None:
         """What an earlier process measured, for the forecast."""
@@ -315,7 +306,7 @@ class Run:
         while True:
             await anyio.sleep(BEAT_SECONDS)
             try:
-                self._journal.beat(self._record.id)
+                self._journal.beat(self._id)
             except JournalWriteError as error:
                 self._ledger.lose(error)
                 return
@@ -326,9 +317,7 @@ class Run:
         braking = Braking(self._plan.limits, self._cloud, self._dispatcher, self._clock, scale=scale, tell=self._tell)
         braking.begin()
         watched = partial(Watcher, outage=self._outage, tasks=tasks, clock=self._clock, scale=scale, rate=braking.rate)
-        every = Means(
-            self._record.id, self._cloud, self._journal, self._outage, self._halt, self._clock, self._window, self._tell
-        )
+        every = Means(self._id, self._cloud, self._journal, self._outage, self._halt, self._clock, self._window, self._tell)
         watcher = watched(self._cloud, self._cloud.states)
         tasks.start_soon(watcher.work)
         destinations = None
@@ -400,19 +389,19 @@ class Run:
             arrived = await self._arrivals.meet(found, self._clock.wall(), len(self._ledger.records))
         except UsageError as error:
             why = f"nobody could say whom the plan spares ({error})"
-            self._warn(f"{len(found)} VMs that turned up were left alone: {why}")
+            self._chronicle.warn(f"{len(found)} VMs that turned up were left alone: {why}")
             return
         if arrived.over:
-            self._warn(
+            self._chronicle.warn(
                 f"{arrived.over} VMs that turned up were left alone: with them the targets would be more than "
                 f"guard.max_targets {self._plan.guard.max_targets}"
             )
         if arrived.excluded:
-            self._record = self._record.model_copy(update={"excluded": (*self._record.excluded, *arrived.excluded)})
+            self._chronicle.exclude(arrived.excluded)
         if not arrived.records:
             return
         with self._working():
-            await self._journal.join(self._record.id, arrived.records)
+            await self._journal.join(self._id, arrived.records)
             self._ledger.join(arrived.records)
             orders: list[Order] = []
             waves = Counter[str]()
@@ -455,26 +444,17 @@ class Run:
                     self._dispatcher.drop(frozenset(vms))
                     if stop is not None:
                         kind, scope, count, limit = stop
-                        self._stops.append(
-                            StopRecord(kind=kind, scope=scope, at=self._clock.wall(), count=count, limit=limit)
-                        )
+                        self._chronicle.stop(kind, scope, count=count, limit=limit)
                         data = {"kind": kind, "scope": scope, "count": count, "limit": limit, "vms": len(vms)}
                         self._tell("budget.crossed", None, data)
                     await self._never_reached(vms, reason)
                 case Opened(wave=name):
-                    self._note_wave(name, "started_at")
+                    self._chronicle.wave(name, "started_at")
                     self._tell("wave.opened", None, {"wave": name})
                 case Finished(wave=name):
-                    self._note_wave(name, "finished_at")
+                    self._chronicle.wave(name, "finished_at")
                     self._tell("wave.finished", None, {"wave": name})
         self._dispatcher.wake()
-
-    def _note_wave(self, name: str, what: str) -> None:
-        """When a wave was opened, or came to its end; the first time stands."""
-        wave = self._waves.get(name) or WaveRecord(name=name, started_at=None, finished_at=None, totals={})
-        if getattr(wave, what) is None:
-            wave = wave.model_copy(update={what: self._clock.wall()})
-        self._waves[name] = wave
 
     async def _close_window(self) -> None:
         """The window takes nobody any more; what waits is not reached. Where sending has ended, that decides."""
@@ -485,17 +465,12 @@ class Run:
                 orders = self._course.close()
                 vms = sum(len(order.vms) for order in orders if isinstance(order, Drop))
                 if vms:
-                    self._note_window()
+                    self._chronicle.window_left_out()
                 if vms or self._outlook.in_flight:
                     self._tell("window.closed", None, {"not_reached": vms, "in_flight": self._outlook.in_flight})
                 await self._obey(orders)
             except JournalWriteError as error:
                 self._ledger.lose(error)
-
-    def _note_window(self) -> None:
-        """Once, that the window left somebody out."""
-        if not any(stop.kind == "window" and stop.scope == "run" for stop in self._stops):
-            self._stops.append(StopRecord(kind="window", scope="run", at=self._clock.wall()))
 
     def _expire_window(self) -> None:
         assert self._window is not None
@@ -504,7 +479,7 @@ class Run:
             return
         if at_end != "finish":
             scope = "VMs in flight, cold" if at_end == "cold" else "VMs in flight, abandoned"
-            self._stops.append(StopRecord(kind="window", scope=scope, at=self._clock.wall(), count=in_flight))
+            self._chronicle.stop("window", scope, count=in_flight)
         self._tell("window.ended", None, {"in_flight": in_flight, "at_end": at_end})
 
     def _pause_or_go(self, pause: bool, who: str) -> str:
@@ -564,7 +539,7 @@ class Run:
                     self._last_stop_at = self._clock.now()
                     seconds = self._timed(legs[0], began) if saved is None and drive.legs_taken == 1 else None
             if record.reason is Reason.WINDOW:
-                self._note_window()
+                self._chronicle.window_left_out()
             if record.outcome is Outcome.CAME_BACK and record.inventory is not None:
                 row = self._cloud.row_of(record.inventory)
                 names = await self._host_names([row.host_uuid] if row is not None else [])
@@ -652,33 +627,27 @@ class Run:
             self._tell("run.verifying", None, {"vms": len(due), "in_seconds": round(wait, 1)})
             await anyio.sleep(wait)
         unread = await verify_all(
-            due, self._record.id, reader, journal=self._journal, ledger=self._ledger, clock=self._clock, states=self._states,
+            due, self._id, reader, journal=self._journal, ledger=self._ledger, clock=self._clock, states=self._states,
             rules_of=lambda record: self._legs.rules(record.wave or WAVE, self._done_to(record)),
             host_names=self._host_names,
         )  # fmt: skip
         if unread:
             self._tell("run.verification_failed", None, {"vms": unread})
-            self._warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
+            self._chronicle.warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
 
     async def _host_names(self, uuids: Iterable[str | None]) -> dict[str, str]:
         return {} if self._outage.over else await host_names(self._cloud, uuids)
-
-    def _warn(self, text: str) -> None:
-        self._record = self._record.model_copy(update={"warnings": (*self._record.warnings, text)})
 
     async def _finish(self) -> RunReport:
         if self._ledger.error is not None:
             raise self._ledger.error
         cloud = None if self.left or self._outage.over else self._cloud
-        excluded = frozenset(vm.uuid for vm in self._record.excluded)
+        excluded = frozenset(vm.uuid for vm in self._chronicle.run.excluded)
         emptied = self._verb is Verb.STOP
         changed = () if (hosts_changed := self._evacuation or self._reopening) is None else hosts_changed.hosts
         hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
-            self._warn(warning)
-        # A host's budget was crossed under its UUID; by now its name is known.
-        names = {f"host {host.uuid}": f"host {host.name}" for host in hosts if host.name is not None}
-        self._stops = [stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops]
+            self._chronicle.warn(warning)
         left = self._evacuation is not None and any(host.left_on_host for host in hosts if host.uuid in changed)
         records, hosts_done = self._ledger.records.values(), self._evacuation or self._reopening
         assert self.left or all(one.outcome for one in records), "a run that has ended has an outcome for every target"
@@ -687,30 +656,8 @@ class Run:
             hosts_unreached=hosts_done is not None and hosts_done.unreached,
             hosts_succeeded=hosts_done is None or (hosts_done.succeeded and not left),
         )  # fmt: skip
-        finished = self._clock.wall()
-        self._record = self._record.model_copy(
-            update={
-                "status": status,
-                "ended_by": ended_by,
-                "exit_code": code,
-                "finished_at": finished,
-                "stops": tuple(self._stops),
-            }
-        )
-        await self._journal.finish(self._record, hosts, self._wave_records(finished))
+        names = {host.uuid: host.name for host in hosts if host.name is not None}
+        run = self._chronicle.finish(status, ended_by, code, names)
+        await self._journal.finish(run, hosts, self._chronicle.waves(records))
         self._tell("run.finished", None, {"status": status, "exit_code": code})
-        return self._journal.report(self._record.id)
-
-    def _wave_records(self, finished: str) -> list[WaveRecord]:
-        """Every wave with its totals; the one of a plan without waves has the run's own times."""
-        if not self._plan.waves:
-            totals = totals_of(self._ledger.records.values())
-            return [WaveRecord(name=WAVE, started_at=self._record.started_at, finished_at=finished, totals=totals)]
-        none = WaveRecord(name="", started_at=None, finished_at=None, totals={})
-        members: dict[str, list[VmRecord | Settled]] = {name: [] for name in waves_of(self._plan)}
-        for record in self._ledger.records.values():
-            members[record.wave or WAVE].append(record)
-        return [
-            self._waves.get(name, none).model_copy(update={"name": name, "totals": totals_of(members[name])})
-            for name in members
-        ]
+        return self._journal.report(self._id)
