@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from orchestrator.actions.alter import altered
 from orchestrator.actions.judge import Attempt, Verdict
-from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
+from orchestrator.actions.state import ActionState
 from orchestrator.model.states import Verb
 
 _STATE = TypeAdapter(ActionState)

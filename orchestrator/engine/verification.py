@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import anyio
 
-from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
+from orchestrator.actions.state import ActionState
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.outage import NodeGoneError

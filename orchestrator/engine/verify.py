@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.actions import migrate, start
 from orchestrator.actions.judge import judge_again
-from orchestrator.actions.machine import ActionState
 from orchestrator.actions.rules import Rules
+from orchestrator.actions.state import ActionState
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import GOOD, STOPPED, Outcome, Reason
 from orchestrator.model.report import Evidence, VmRecord
