@@ -1,7 +1,7 @@
 """Where VMs are migrated to: a host that the node offers, outside those that are emptied, with room for one more."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,8 +50,12 @@ class Destinations:
         self._freed = anyio.Event()
 
     def name(self, host: str) -> str:
-        """What a host is called, as far as it was ever a candidate."""
+        """What a host is called, as far as it was ever a candidate, or learned."""
         return self._names.get(host, host)
+
+    def learn(self, names: Mapping[str, str]) -> None:
+        """What hosts are called that an earlier process has chosen."""
+        self._names |= {host: one_line(name, 100) for host, name in names.items()}
 
     async def take(self, vm_uuid: str) -> Found:
         """A host for this VM, which counts there until it is given back; waits while all are busy.

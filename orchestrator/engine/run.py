@@ -127,6 +127,14 @@ class Run:
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._shown_hosts = opening.host_names
         self._hosts = {row.host_uuid for row in opening.rows.values() if row.host_uuid is not None}
+        self._destinations: Destinations | None = None
+        if Verb.MIGRATE in self._legs.verbs:
+            most = migrate_limits(self._plan).per_host
+            self._destinations = Destinations(
+                cloud, self._outage, self._halt, self._legs.leaving, per_host=most, scale=self._scale
+            )
+            chosen = (one.host_uuid for record in opening.records for one in record.attempts)
+            self._hosts |= {host for host in chosen if host is not None}
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[Queue, VmRow]] = []
         self._at_work = 0
@@ -320,15 +328,15 @@ class Run:
         every = Means(self._id, self._cloud, self._journal, self._outage, self._halt, self._clock, self._window, self._tell)
         watcher = watched(self._cloud, self._cloud.states)
         tasks.start_soon(watcher.work)
-        destinations = None
-        if Verb.MIGRATE in self._legs.verbs:
-            most = migrate_limits(self._plan).per_host
-            destinations = Destinations(
-                self._cloud, self._outage, self._halt, self._legs.leaving, per_host=most, scale=scale
-            )
         means = {
             (name, verb): VmMeans(
-                every, reader, watcher, self._dispatcher, destinations, self._plan.stop_of(wave), partial(self._fits, verb)
+                every,
+                reader,
+                watcher,
+                self._dispatcher,
+                self._destinations,
+                self._plan.stop_of(wave),
+                partial(self._fits, verb),
             )
             for name, wave in waves_of(self._plan).items()
             for verb in self._legs.verbs
@@ -582,6 +590,8 @@ class Run:
         self._shown_hosts = await self._host_names(sorted(self._hosts))
         if self._shown_hosts:
             self._tell("run.hosts", None, {"names": self._shown_hosts})
+        if self._destinations is not None:
+            self._destinations.learn(self._shown_hosts)
 
     def _timed(self, rules: Rules, began: float) -> float | None:
         """What a VM took; None where that is longer than it may take: the machine slept, and it says nothing."""

@@ -723,6 +723,21 @@ def test_a_migration_under_way_counts_where_it_goes_in_the_next_process() -> Non
     assert trial.cloud.peak == 2
 
 
+def test_where_a_migration_of_an_earlier_process_went_is_told_by_its_name() -> None:
+    """Nobody asks for candidates any more in the process that sees it arrive."""
+    trial = Trial(guests(2, migrate_seconds=30.0), evacuate="{vms: migrate}", hosts=machines()[:3])
+
+    async def go() -> None:
+        run = await trial.begin()
+        with anyio.move_on_after(8.0):
+            await run.run()
+        await (await trial.resume()).run()
+
+    run_virtual(go)
+    texts = [one.evidence.text for one in trial.report().vms if one.evidence is not None]
+    assert [text.split("; ")[1] for text in texts] == ["it is on host host-s1"] * 2
+
+
 # ── carried on ─────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("vms", ["stop", "migrate", "migrate_then_stop"])
 @pytest.mark.parametrize("every", [0.3, 0.7, 1.9, 4.3, 9.0, 23.0])
