@@ -12,6 +12,7 @@ from orchestrator.simulator import Fault, Migration, StopJob
 from tests.integration.emptying import (
     CLOSED,
     EMPTIED,
+    ENABLED,
     MOVE,
     MOVE_OR_STOP,
     NEW,
@@ -69,6 +70,38 @@ async def test_waves_are_kept(emptying: Emptyings) -> None:
         assert max(job.ended or 0.0 for job in jobs if job.vm_uuid in first) <= min(
             job.accepted for job in jobs if job.vm_uuid not in first
         )
+
+
+async def test_what_ha_brings_back(emptying: Emptyings) -> None:
+    """With the inhibit it stays down; without, HA starts it on another host: come back, and yet its own host is empty."""
+
+    async def stopped(stop_ha: bool) -> None:
+        scenario = fleet(group("ha-{n}", 2, ha_level="NeverStop"), group("vm-{n}", 2))
+        plan = {"stop": {"stop_ha": stop_ha}, "verify": {"after": "1s"}}
+        async with emptying(scenario, plan=plan) as trial:
+            await trial.empty()
+            came = STOPPED if stop_ha else "came_back"
+            trial.hold_emptied(CLOSED, {"ha-*": came, "vm-*": STOPPED}, code=0 if stop_ha else 1)
+            hosts = {trial.sim(name).host for name in ("ha-1", "ha-2")}
+            assert hosts <= ({None} if stop_ha else {trial.host("new-1"), trial.host("new-2")})
+
+    await side_by_side(stopped, True, False)
+
+
+async def test_an_access_key_and_a_node_of_another_kind(emptying: Emptyings) -> None:
+    """Signed requests for hosts and migrations; another zone, a skewed clock, floats, unknown fields, Chinese."""
+    node: dict[str, Any] = {
+        "zone": "Asia/Shanghai", "clock_skew": 400.0, "numbers": "float", "timestamps": "jdk20", "extra_fields": True,
+        "language": "zh", "context_path": "",
+    }  # fmt: skip
+    scenario = fleet(group("vm-{n}", 4), group("stays", guest={"migration": "refused"}), **node)
+    scenario["accounts"] = [{"name": "admin", "admin": True, "access_keys": [{"id": "key", "secret": "secret"}]}]
+    key = {"access_key_id": "key", "access_key_secret": "secret"}
+    async with emptying(scenario, MOVE_OR_STOP, credential=key) as trial:
+        await trial.empty()
+        trial.hold_emptied(CLOSED, {"vm-*": "migrated", "stays": STOPPED})
+        await trial.restore()
+        trial.hold_opened(ENABLED, {"stays"})
 
 
 async def test_the_far_end_is_not_overrun(emptying: Emptyings) -> None:
