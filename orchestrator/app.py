@@ -46,6 +46,7 @@ from orchestrator.journal.interface import Journal, Word
 from orchestrator.journal.owner import Held, RunLockedError, this_process
 from orchestrator.journal.place import private_folder
 from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.model.counts import counted
 from orchestrator.model.event import Listener
 from orchestrator.model.outcome import STOPPED, HostOutcome, Outcome
 from orchestrator.model.report import RunRecord, RunReport
@@ -482,9 +483,10 @@ def _check_drift(earlier: Preview | None, now: Preview, allowed: int) -> list[st
         raise RefusedError(f"the preview was made at {earlier.endpoint}, and this is {now.endpoint}: preview it again")
     refusals, warnings = drift(earlier, now)
     if len(refusals) > allowed:
+        have = "has" if len(refusals) == 1 else "have"
         raise RefusedError(
-            f"{len(refusals)} targets have drifted since the preview (--allow-drift is {allowed}): preview again\n"
-            + "\n".join(f"  - {change}" for change in refusals[:20])
+            f"{counted(len(refusals), 'target')} {have} drifted since the preview (--allow-drift is {allowed}): "
+            "preview again\n" + "\n".join(f"  - {change}" for change in refusals[:20])
         )
     return [f"drift: {change}" for change in (*refusals, *warnings)]
 

@@ -17,6 +17,7 @@ from orchestrator.cli.running import confirm_run
 from orchestrator.engine.again import is_unfinished
 from orchestrator.journal.interface import Journal
 from orchestrator.journal.owner import Held
+from orchestrator.model.counts import counted
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.safe import one_line
 from orchestrator.settings import ConnectionSettings
@@ -100,7 +101,8 @@ def retry(
         return job
 
     return conductor.conduct(
-        prepare, nothing="nothing to retry: the run left no VM failed, unknown, came_back or not_reached"
+        prepare,
+        nothing="nothing to retry: the run left no VM failed, unknown, came_back or not_reached, and each host as it was to",
     )
 
 
@@ -133,4 +135,5 @@ async def _confirm_resume(report: RunReport) -> bool:
             click.echo(f"  {count:>6} {word}")
     for words, count in found.items():
         click.echo(f"  {count:>6} {words}")
-    return await ask_yes(f"Carry on with {found.total()} VMs?", run.plan if found.total() > MANY else None)
+    hosts = f" and {counted(len(report.hosts), 'host')}" if any(host.actions for host in report.hosts) else ""
+    return await ask_yes(f"Carry on with {counted(found.total())}{hosts}?", run.plan if found.total() > MANY else None)

@@ -23,6 +23,7 @@ from orchestrator.engine.records import Prepared
 from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import RefusedError, UsageError
 from orchestrator.journal.interface import Journal
+from orchestrator.model.counts import counted
 from orchestrator.model.report import RunReport
 from orchestrator.model.safe import one_line
 from orchestrator.plan.load import load_plan
@@ -138,7 +139,11 @@ def confirm_run(who: str) -> Callable[[Prepared], Awaitable[bool]]:
             click.echo(line)
         click.echo(f"node {facts.endpoint}, ZStack {one_line(facts.version or 'of an unknown version')}, as {who}")
         to_do = sum(verdict.kind is Kind.OK for verdict in prepared.verdicts)
-        question = f"Stop {to_do} VMs" if shown.evacuate is None else f"Empty {len(shown.hosts)} hosts of {to_do} VMs"
+        question = (
+            f"Stop {counted(to_do)}"
+            if shown.evacuate is None
+            else f"Empty {counted(len(shown.hosts), 'host')} of {counted(to_do)}"
+        )
         return await ask_yes(f"{question} at {facts.endpoint}?", shown.plan if to_do > MANY else None)
 
     return confirm
@@ -160,6 +165,7 @@ _MOST_HOSTS = 10
 
 def _preview_lines(shown: Preview) -> list[str]:
     lines = [f"plan {one_line(shown.plan)} at {shown.endpoint}"]
+    totals = dict(shown.totals)
     words = {
         "targets": "targets",
         "ok": "to stop",
@@ -170,8 +176,9 @@ def _preview_lines(shown: Preview) -> list[str]:
     }
     if shown.evacuate is not None:
         actions = Counter(vm.action for vm in shown.vms if vm.verdict == Kind.OK)
-        words["ok"] = "to be done: " + ", ".join(f"{count} {_ACTIONS[str(word)]}" for word, count in actions.most_common())
-    lines += [f"  {shown.totals.get(key, 0):>6} {word}" for key, word in words.items() if shown.totals.get(key, 0)]
+        words = {"targets": words["targets"], **_ACTIONS, **{key: words[key] for key in words if key != "ok"}}
+        totals |= {str(action): count for action, count in actions.items()}
+    lines += [f"  {totals[key]:>6} {word}" for key, word in words.items() if totals.get(key)]
     states = Counter(vm.state for vm in shown.vms if vm.verdict == Kind.OK)
     if states:
         lines.append("  states: " + ", ".join(f"{one_line(str(state))} {count}" for state, count in states.most_common()))
@@ -179,19 +186,17 @@ def _preview_lines(shown: Preview) -> list[str]:
         after = f", after {', '.join(map(one_line, wave.after))}" if wave.after else ""
         lines.append(f"  wave {one_line(wave.name)}: {wave.vms} to {'stop' if shown.evacuate is None else 'be done'}{after}")
     noun = "VM" if shown.evacuate is None else "host"
-    lines += [
-        f"  selector {one_line(selector.where)}: {selector.matched} {noun}{'s' * (selector.matched != 1)}"
-        for selector in shown.selectors
-    ]
+    lines += [f"  selector {one_line(selector.where)}: {counted(selector.matched, noun)}" for selector in shown.selectors]
     if shown.excluded:
-        lines.append(f"  excluded: {len(shown.excluded)} VMs")
+        lines.append(f"  excluded: {counted(len(shown.excluded), 'VM')}")
     if shown.evacuate is not None:
         lines += _evacuation_lines(shown)
     elif shown.hosts:
-        lines.append(f"  {len(shown.hosts)} hosts, with the worst case of each; a job may still act until twice its timeout")
+        hosts = counted(len(shown.hosts), "host")
+        lines.append(f"  {hosts}, with the worst case of each; a job may still act until twice its timeout")
         longest = sorted(shown.hosts, key=lambda host: -host.worst_case_seconds)
         lines += [
-            f"    {one_line(host.name or host.uuid)}: {host.vms} VMs, at most {host.worst_case_seconds / 60:.1f} min"
+            f"    {one_line(host.name or host.uuid)}: {counted(host.vms)}, at most {host.worst_case_seconds / 60:.1f} min"
             for host in longest[:_MOST_HOSTS]
         ]
         if len(longest) > _MOST_HOSTS:
@@ -205,7 +210,8 @@ def _preview_lines(shown: Preview) -> list[str]:
     return lines
 
 
-_ACTIONS = {"migrate": "migrate", "stop": "stop", "stay": "cannot be migrated and stay"}
+_ACTIONS = {"migrate": "to migrate", "stop": "to stop", "stay": "cannot be migrated, and stay where they are"}
+_MOST_NAMED = 20
 _HOSTS_AFTER = {
     "maintain": "disabled first, and put into maintenance once they are empty",
     "disable": "disabled first, and stay so",
@@ -216,13 +222,19 @@ _HOSTS_AFTER = {
 def _evacuation_lines(shown: Preview) -> list[str]:
     """Per host: what moves, what stops, what can't."""
     assert shown.evacuate is not None
-    lines = [f"  {len(shown.hosts)} hosts to be emptied: {_HOSTS_AFTER[shown.evacuate.hosts]}"]
+    lines = [f"  {counted(len(shown.hosts), 'host')} to be emptied: {_HOSTS_AFTER[shown.evacuate.hosts]}"]
     for host in shown.hosts:
         counts = ((host.moves, "move"), (host.stops, "stop"), (host.stays, "stay"))
         parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "no VM on it"
         longest = f", at most {host.worst_case_seconds / 60:.1f} min" if host.vms else ""
         state = one_line(f"{host.state}, {host.status}", 60)
         lines.append(f"    {one_line(host.name or host.uuid, 60)} ({state}): {parts}{longest}")
+    for action, words in (("stop", "not migrated but stopped"), ("stay", "neither migrated nor stopped")):
+        named = [vm for vm in shown.vms if vm.action == action and vm.why]
+        for vm in named[:_MOST_NAMED]:
+            lines.append(f"    {one_line(vm.name or vm.uuid, 60)} is {words}: {one_line(vm.why)}")
+        if len(named) > _MOST_NAMED:
+            lines.append(f"    and {len(named) - _MOST_NAMED} more are {words}; the preview's file names them (--out)")
     return lines
 
 

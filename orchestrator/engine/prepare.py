@@ -100,9 +100,12 @@ async def node_facts(cloud: Cloud) -> NodeFacts:
 async def check_permission(cloud: Cloud, plan: Plan, verb: Verb = Verb.STOP) -> None:
     """Raises PermissionDeniedError where the node would refuse this account's stops, or starts, or what empties hosts."""
     denied, what = None, ""
+    leaves_hosts = plan.evacuate is not None and plan.evacuate.hosts == "leave"
     try:
         for wanted in _needed(plan, verb):
             what = f"change the state of hosts ({wanted})" if wanted in OF_HOSTS else f"{wanted} VMs"
+            if wanted is Verb.DISABLE and leaves_hosts:
+                what = "change hosts, and so may not see every VM on them, of which this run would say that they are empty"
             denied = denied or await cloud.permission(wanted)
             if denied is not None:
                 break
@@ -117,14 +120,16 @@ async def check_permission(cloud: Cloud, plan: Plan, verb: Verb = Verb.STOP) -> 
 
 
 def _needed(plan: Plan, verb: Verb) -> list[Verb]:
-    """All that a run of this plan, or its restore, does."""
+    """All that a run of this plan, or its restore, does; and what tells of an account that it sees every VM of a host.
+
+    The node shows an account its own VMs alone unless it is an administrator (zstack-rest.md 7.4), who may change hosts too.
+    """
     evacuate, needed = plan.evacuate, [verb]
     if evacuate is None:
         return needed
     if verb is Verb.START:
         return needed if evacuate.hosts == "leave" else [*needed, Verb.ENABLE]
-    needed.append(Verb.MIGRATE)
-    return needed if evacuate.hosts == "leave" else [*needed, Verb.DISABLE]
+    return [*needed, Verb.MIGRATE, Verb.DISABLE]
 
 
 def new_run_id(now: datetime) -> str:

@@ -15,12 +15,16 @@ from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.legs import Legs, waves_of
 from orchestrator.engine.resolve import Resolution
 from orchestrator.engine.window import Times, in_words, times_of
+from orchestrator.model.counts import counted
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.report import EvacuationRecord, Excluded, SelectorCount, WindowRecord
 from orchestrator.model.safe import one_line
-from orchestrator.model.states import Verb
+from orchestrator.model.states import TRANSITIONAL_STATES, Verb
 from orchestrator.plan.load import PlanFile
 from orchestrator.plan.model import Plan
+
+_STAY = "stay"
+"""What is done to a VM that cannot be migrated, and is not to be stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +116,13 @@ def plan_digest(text: str) -> str:
 
 
 def digest(text: str, endpoint: str, vms: Sequence[PreviewVm], hosts: Sequence[str] = ()) -> str:
-    """Plan, endpoint, and each VM's UUID, wave and verdict; the order of the VMs does not count. `hosts`: to be emptied."""
+    """Plan, endpoint, and each VM's UUID, wave and verdict; the order of the VMs does not count. `hosts`: to be emptied, and
+    then what is done to each VM counts too.
+    """
     rows = sorted((vm.uuid, vm.wave, vm.verdict) for vm in vms)
-    covered = [text, endpoint, rows, sorted(hosts)] if hosts else [text, endpoint, rows]
+    covered: list[Any] = [text, endpoint, rows]
+    if hosts:
+        covered += [sorted(hosts), sorted((vm.uuid, vm.action or "") for vm in vms)]
     return f"sha256:{hashlib.sha256(json.dumps(covered).encode('utf-8')).hexdigest()}"
 
 
@@ -133,8 +141,10 @@ def make_preview(
     `known`: what VMs took in earlier runs. `now`: seconds since 1970. `movable`: for which VMs the node offers a host.
     """
     plan = plan_file.plan
-    forecast, window = _forecast(plan, legs, verdicts, known), times_of(plan.window)
     vms = tuple(_vm(verdict, resolution.ha_levels, legs, movable) for verdict in verdicts)
+    staying = {vm.uuid for vm in vms if vm.action == _STAY}
+    tried = [verdict for verdict in verdicts if verdict.target.uuid not in staying]
+    forecast, window = _forecast(plan, legs, tried, known), times_of(plan.window)
     worst = _worst_cases(plan, legs, vms)
     endpoint = resolution.facts.endpoint
     return Preview(
@@ -188,13 +198,13 @@ def _hosts(resolution: Resolution, vms: Sequence[PreviewVm], worst: Mapping[str,
             uuid=uuid, name=resolution.host_names.get(uuid), vms=per_host[uuid], worst_case_seconds=worst.get(uuid, 0.0)
         )
         if uuid in rows:
-            there = Counter(vm.action or "stay" for vm in vms if vm.host_uuid == uuid)
+            there = Counter(vm.action or _STAY for vm in vms if vm.host_uuid == uuid)
             spared = resolution.spared_on.get(uuid, 0)
             host = host.model_copy(
                 update={
                     "moves": there["migrate"],
                     "stops": there["stop"],
-                    "stays": there["stay"] + spared,
+                    "stays": there[_STAY] + spared,
                     "state": rows[uuid].state,
                     "status": rows[uuid].status,
                 }
@@ -215,14 +225,14 @@ def _evacuation_warnings(resolution: Resolution, vms: Sequence[PreviewVm]) -> li
             warnings.append(f"host {name} is {host.status}: nothing on it can be stopped or migrated until it is connected")
         if host.state == "PreMaintenance":
             warnings.append(f"host {name} is PreMaintenance: somebody else is putting it into maintenance")
-        staying = [vm for vm in vms if vm.host_uuid == host.uuid and vm.action in {None, "stay"}]
+        staying = [vm for vm in vms if vm.host_uuid == host.uuid and vm.action in {None, _STAY}]
         spared = resolution.spared_on.get(host.uuid, 0)
         if staying or spared:
             names = [one_line(vm.name or vm.uuid, 60) for vm in staying[:_MOST_STAYING]]
             names += [f"{spared} that the plan excludes"] if spared else []
             count = len(staying) + spared
-            stay = "1 VM stays" if count == 1 else f"{count} VMs stay"
-            warnings.append(f"host {name} will not be empty: {stay} ({', '.join(names)})")
+            stay = "stays" if count == 1 else "stay"
+            warnings.append(f"host {name} will not be empty: {counted(count)} {stay} ({', '.join(names)})")
     return warnings
 
 
@@ -230,7 +240,9 @@ def _worst_cases(plan: Plan, legs: Legs, vms: Sequence[PreviewVm]) -> dict[str, 
     """By host, how long its VMs may hold its slots at the most, wave after wave, each to its last deadline."""
     waves = waves_of(plan)
     counts = Counter(
-        (vm.host_uuid, vm.wave, legs.verbs_of(vm.type, vm.wave)) for vm in vms if vm.verdict == Kind.OK and vm.wave in waves
+        (vm.host_uuid, vm.wave, legs.verbs_of(vm.type, vm.wave))
+        for vm in vms
+        if vm.verdict == Kind.OK and vm.action != _STAY and vm.wave in waves
     )
     worst: dict[str, float] = {}
     for (host, wave, verbs), count in counts.items():
@@ -270,21 +282,30 @@ def _window_warnings(window: Times | None, forecast: Forecast, now: float) -> li
 def _vm(verdict: Verdict, ha_levels: Mapping[str, str], legs: Legs, movable: Mapping[str, bool]) -> PreviewVm:
     row = verdict.target.row
     verbs = legs.verbs_of(row.type if row else None, verdict.wave) if verdict.kind is Kind.OK else ()
-    action = None if not verbs else verbs[0].value
-    if verbs and verbs[0] is Verb.MIGRATE and not movable.get(verdict.target.uuid, True):
-        action = Verb.STOP.value if Verb.STOP in verbs else "stay"
+    action, why = None if not verbs else verbs[0].value, verdict.why
+    if row is not None and verbs and verbs[0] is Verb.MIGRATE:
+        why = _cannot_move(row.state, movable=movable.get(row.uuid, True))
+        if why:
+            action = Verb.STOP.value if Verb.STOP in verbs else _STAY
     return PreviewVm(
         uuid=verdict.target.uuid,
         name=row.name if row else None,
         wave=verdict.wave,
         verdict=verdict.kind.value,
-        why=verdict.why,
+        why=why,
         state=row.state if row else None,
         type=row.type if row else None,
         host_uuid=row.host_uuid if row else None,
         ha_level=ha_levels.get(verdict.target.uuid),
         action=action,
     )
+
+
+def _cannot_move(state: str | None, *, movable: bool) -> str:
+    """Why it would not be migrated if the run began now; empty where nothing speaks against it."""
+    if state is not None and state != "Running" and state not in TRANSITIONAL_STATES:
+        return f"its state reads {one_line(state, 30)}, from where no VM is migrated"
+    return "" if movable else "the node offers no host for it outside those that are emptied"
 
 
 _BRINGS_BACK = "NeverStop"
@@ -310,6 +331,11 @@ def _ha_warnings(plan: Plan, vms: Sequence[PreviewVm], unreadable: str | None) -
     return warnings
 
 
+def _to_do(action: str | None) -> str:
+    words = {None: "be left", "stop": "be stopped", "migrate": "be migrated", _STAY: "stay, for it cannot be migrated"}
+    return words.get(action, "be left")
+
+
 def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str], list[str]]:
     """What changed since: changes that refuse the run, and those that are only worth a warning."""
     old = before if isinstance(before, Preview) else Preview.model_validate(before)
@@ -327,9 +353,13 @@ def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str],
         if was.verdict != vm.verdict:
             words = f"{label} was {was.verdict}, is now {vm.verdict}"
             (warnings if vm.verdict == Kind.ALREADY_STOPPED else refusals).append(words)
+        elif was.action != vm.action and now.evacuate is not None:
+            words = f"{label} was to {_to_do(was.action)}, is now to {_to_do(vm.action)}"
+            (refusals if vm.action == Verb.STOP else warnings).append(words)
         if was.host_uuid != vm.host_uuid and vm.host_uuid is not None:
             warnings.append(f"{label} moved from host {was.host_uuid} to {vm.host_uuid}")
-    refusals += [f"{one_line(vm.name or 'VM', 100)} ({vm.uuid}) vanished" for vm in known.values()]
+    gone = "vanished" if now.evacuate is None else "is on none of the hosts any more"
+    refusals += [f"{one_line(vm.name or 'VM', 100)} ({vm.uuid}) {gone}" for vm in known.values()]
     if now.evacuate is not None:
         before_hosts, now_hosts = ({host.uuid: host for host in one.hosts} for one in (old, now))
         for word, one, other in (("appeared", now_hosts, before_hosts), ("vanished", before_hosts, now_hosts)):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.model.counts import are, counted
 from orchestrator.model.event import Event
 from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.moment import rfc3339
@@ -40,11 +41,11 @@ def news(event: Event, before: Picture) -> str | None:
     data = event.data
     match event.kind:
         case "run.started":
-            hosts = f"; {_many(data['hosts'], 'host')} to be emptied" if data.get("hosts") else ""
-            return f"{data['targets']} targets, {_to_do(data)}{hosts}"
+            hosts = f"; {counted(data['hosts'], 'host')} to be emptied" if data.get("hosts") else ""
+            return f"{counted(data['targets'], 'target')}, {_to_do(data)}{hosts}"
         case "run.resumed":
             return (
-                f"carried on: {data['targets']} targets, {to_come(data)} of them without an outcome, "
+                f"carried on: {counted(data['targets'], 'target')}, {to_come(data)} of them without an outcome, "
                 f"{data['under_way']} of those sent already"
             )
         case "vm.outcome":
@@ -59,7 +60,7 @@ def news(event: Event, before: Picture) -> str | None:
             waves = ", ".join(f"{one_line(wave)} {count}" for wave, count in data["waves"].items() if wave != _ONLY_WAVE)
             have = "has" if data["vms"] == 1 else "have"
             where = f" ({waves})" if waves else ""
-            return f"{_many(data['vms'], 'VM')} {have} turned up on hosts that are emptied, to have a turn too{where}"
+            return f"{counted(data['vms'], 'VM')} {have} turned up on hosts that are emptied, to have a turn too{where}"
         case "node.away":
             return f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back"
         case "node.back":
@@ -79,7 +80,7 @@ def news(event: Event, before: Picture) -> str | None:
         case "budget.crossed":
             count = f"{data['count']}, more than {data['limit']}"
             what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
-            return f"{what}; {data['vms']} VMs are not reached for it"
+            return f"{what}; {counted(data['vms'])} {are(data['vms'])} not reached for it"
         case "run.forecast":
             low, likely, high = (clock(data[key]) for key in ("low", "likely", "high"))
             return f"forecast: over at {likely} ({low} to {high}); it rests on {data['rests_on']}"
@@ -88,16 +89,16 @@ def news(event: Event, before: Picture) -> str | None:
         case "window.fits":
             return f"the forecast is back within the window, which closes at {data['closes']}"
         case "window.closed":
-            left = f"{data['not_reached']} VMs are not reached, {data['in_flight']} in flight"
+            left = f"{counted(data['not_reached'])} {are(data['not_reached'])} not reached, {data['in_flight']} in flight"
             return f"the window has closed: {left}"
         case "window.ended":
-            return f"the window has ended with {data['in_flight']} VMs in flight: {_AT_END[data['at_end']]}"
+            return f"the window has ended with {counted(data['in_flight'])} in flight: {_AT_END[data['at_end']]}"
         case "run.paused":
             return f"paused by {one_line(data['by'])}: nothing more is started, {data['in_flight']} in flight go on"
         case "run.continued":
             return f"{one_line(data['by'])} lets the run go on"
         case "run.verifying":
-            return f"verification of {data['vms']} VM{'s' * (data['vms'] != 1)} in {data['in_seconds']:g} s"
+            return f"verification of {counted(data['vms'])} in {data['in_seconds']:g} s"
         case "run.verification_failed":
             return "verification could not read every VM"
         case _:
@@ -124,10 +125,6 @@ def _host_news(event: Event) -> str | None:
     return f"{outcome}: {host}: {one_line(str(data['evidence'] or data['cause'] or host_words(data['action'], outcome)))}"
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def clock(at: str) -> str:
     """`14:02:11Z` of an RFC 3339 time in UTC."""
     return f"{at[11:19]}Z"
@@ -146,13 +143,13 @@ def _hosts_count(picture: Picture) -> str:
         return ""
     total = max(picture.hosts_to_empty, len(picture.host_deeds))
     if not found:
-        return f"; {_many(total, 'host')} to empty"
+        return f"; {counted(total, 'host')} to empty"
     if picture.starts:
         back = sum(all(outcome in _DONE for outcome in deeds.values()) for deeds in picture.host_deeds.values())
-        return f"; {back}/{_many(total, 'host')} back"
+        return f"; {back}/{counted(total, 'host')} back"
     action = min(found, key=lambda action: _MEANT.get(action, len(_MEANT)))
     done = sum(found[action][outcome] for outcome in _DONE)
-    return f"; {done}/{_many(total, 'host')} {host_state(action)}"
+    return f"; {done}/{counted(total, 'host')} {host_state(action)}"
 
 
 def hosts_lines(picture: Picture, most: int) -> list[str]:
@@ -169,7 +166,7 @@ def missed_lines(picture: Picture, most: int) -> list[str]:
     """`host rack-12-host-02 was not put into maintenance, for it is not empty`, for so many hosts; the rest is counted."""
     missed = picture.hosts_missed()
     lines = [f"host {one_line(name, 60)} {host_words(action, outcome)}" for name, action, outcome in missed[:most]]
-    return [*lines, f"and {_many(len(missed) - most, 'host')} more"] if len(missed) > most else lines
+    return [*lines, f"and {counted(len(missed) - most, 'host')} more"] if len(missed) > most else lines
 
 
 def standing(picture: Picture) -> str:

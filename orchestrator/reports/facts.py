@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.model.counts import counted
 from orchestrator.model.outcome import STOPPED, AttemptResult, Outcome
 from orchestrator.model.report import AttemptRecord, RunReport
 from orchestrator.reports.explain import explanation
 from orchestrator.reports.hosts import HostNames
-from orchestrator.reports.wording import counted, deed_of, done_words
+from orchestrator.reports.wording import deed_of, done_words
 
 NAMED = 10
 """How many VMs of one outcome are named where only some are."""

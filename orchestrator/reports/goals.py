@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
+from orchestrator.model.counts import counted
 from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.outcome import HOST_GOOD, HostOutcome
 from orchestrator.model.report import HostActionRecord, HostRecord, RunRecord, RunReport
 from orchestrator.model.safe import clip
 from orchestrator.reports.explain import cause_of, words_of
 from orchestrator.reports.hosts import HostNames, Standing, by_standing, standing, standing_phrase
-from orchestrator.reports.wording import counted, evacuates
+from orchestrator.reports.wording import evacuates
 
 _NAMED = 3
 """Hosts that the verdict names."""

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
+from orchestrator.model.counts import counted
 from orchestrator.model.report import HostRecord, LeftOnHost
-from orchestrator.reports.wording import counted, without_outcome
+from orchestrator.reports.wording import without_outcome
 
 NO_HOST = "no host"
 

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TextIO
 
+from orchestrator.model.counts import counted
 from orchestrator.model.report import RunReport
 from orchestrator.model.safe import clip, visible
 from orchestrator.reports.facts import Facts, gather
@@ -21,7 +22,6 @@ from orchestrator.reports.verdict import verdict, verdict_tone
 from orchestrator.reports.wording import (
     action_words,
     breakdown,
-    counted,
     deed_of,
     evacuates,
     how_stopped,

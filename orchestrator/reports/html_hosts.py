@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 
+from orchestrator.model.counts import counted
 from orchestrator.model.report import HostActionRecord, HostRecord, RunReport
 from orchestrator.reports.explain import attempts_text
 from orchestrator.reports.goals import Goal, action_why, by_goal, goal, standings_known, subjects
 from orchestrator.reports.hosts import HostNames, Standing, hosts_sentence, left_phrase, standing, standing_phrase
 from orchestrator.reports.html_data import NAME_COLUMNS
 from orchestrator.reports.html_parts import data, rows_of, show
-from orchestrator.reports.wording import counted, host_tone, totals_phrase
+from orchestrator.reports.wording import host_tone, totals_phrase
 
 _FEW = 12
 """More hosts than this on which nobody has to do anything are folded away."""

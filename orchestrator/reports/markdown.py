@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TextIO
 
+from orchestrator.model.counts import counted
 from orchestrator.model.report import HostRecord, RunReport, VmRecord
 from orchestrator.model.safe import clip
 from orchestrator.reports.explain import explanation, seconds_text
@@ -16,7 +17,6 @@ from orchestrator.reports.wording import (
     SIMPLE,
     action_words,
     breakdown,
-    counted,
     deed_of,
     done_words,
     how_stopped,

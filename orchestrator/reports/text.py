@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TextIO
 
+from orchestrator.model.counts import counted
 from orchestrator.model.outcome import Outcome
 from orchestrator.model.report import Cause, HostRecord, RunReport, WaveRecord
 from orchestrator.model.safe import clip, columns, visible, wrap
@@ -14,7 +15,6 @@ from orchestrator.reports.verdict import verdict
 from orchestrator.reports.wording import (
     action_words,
     breakdown,
-    counted,
     deed_of,
     how_stopped,
     stop_line,

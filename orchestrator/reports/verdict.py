@@ -1,10 +1,11 @@
 """The first sentence of a report and its colour: how the run ended, and how many hosts and VMs stand where they should."""
 
+from orchestrator.model.counts import counted
 from orchestrator.model.outcome import STOPPED, Outcome
 from orchestrator.model.report import RunReport
 from orchestrator.model.safe import visible
 from orchestrator.reports.goals import Goal, goal, goals_sentence, settled, subjects
-from orchestrator.reports.wording import counted, deed_of, done_words, evacuates, host_tone, tone, without_outcome
+from orchestrator.reports.wording import deed_of, done_words, evacuates, host_tone, tone, without_outcome
 
 _ENDED_BY = {
     "budget": "the failure budget was crossed",

@@ -38,11 +38,6 @@ _REASONS = {
 }
 
 
-def counted(count: int, noun: str = "VM") -> str:
-    """`1 VM`, `2 VMs`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 _DONE_WORDS = {"stop": "stopped", "start": "started", "migrate": "migrated", "migrate_then_stop": "migrated or stopped"}
 
 

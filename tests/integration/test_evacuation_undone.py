@@ -197,3 +197,38 @@ async def test_a_preview_that_is_out_of_date(emptying: Emptyings) -> None:
         trial.set_host("old-2", "Disabled")
         with pytest.raises(RefusedError, match="host old-2 vanished"):
             await trial.empty(earlier=shown)
+
+
+async def test_a_preview_whose_migrations_would_be_stops_now(emptying: Emptyings) -> None:
+    """The hosts with room are closed since: what somebody has agreed to see migrated is not stopped instead."""
+    async with emptying(fleet(group("vm-{n}", 2)), MOVE_OR_STOP) as trial:
+        shown = await trial.preview()
+        for name in NEW:
+            trial.set_host(name, "Disabled")
+        now = await trial.preview()
+        assert (now.digest == shown.digest, {vm.action for vm in now.vms}) == (False, {"stop"})
+        assert {vm.why for vm in now.vms} == {"the node offers no host for it outside those that are emptied"}
+        with pytest.raises(RefusedError, match=r"(?s)2 targets have drifted.*was to be migrated, is now to be stopped"):
+            await trial.empty(earlier=shown)
+        assert not [*trial.puts("changeHostState"), *trial.puts("stopVmInstance")]
+        await trial.empty(earlier=shown, allow_drift=2)
+        trial.hold_emptied(CLOSED, {"vm-*": STOPPED})
+
+
+async def test_a_preview_of_what_no_node_migrates(emptying: Emptyings) -> None:
+    """Paused: it stays, and its host will not be empty, or it is stopped where the plan says so; the run does the same."""
+
+    async def previewed(evacuate: dict[str, Any]) -> None:
+        stops = evacuate is MOVE_OR_STOP
+        async with emptying(fleet(group("vm-{n}", 2), group("paused", on=["old-1"], state="Paused")), evacuate) as trial:
+            shown = await trial.preview()
+            host = next(host for host in shown.hosts if host.name == "old-1")
+            assert (host.moves, host.stops, host.stays) == (1, int(stops), int(not stops))
+            warned = any("old-1 will not be empty: 1 VM stays (paused)" in warning for warning in shown.warnings)
+            assert warned is not stops
+            await trial.empty(earlier=shown)
+            outcome = STOPPED if stops else "failed"
+            hosts = CLOSED if stops else {"old-1": NOT_EMPTY, "old-2": EMPTIED}
+            trial.hold_emptied(hosts, {"vm-*": "migrated", "paused": outcome}, code=int(not stops))
+
+    await side_by_side(previewed, MOVE, MOVE_OR_STOP)
