@@ -14,7 +14,7 @@ from orchestrator.engine.prepare import Took, known_from
 from orchestrator.engine.records import HostBefore, Opening
 from orchestrator.errors import NodeUnreachableError, RefusedError
 from orchestrator.journal.interface import Journal
-from orchestrator.model.outcome import STOPPED, HostOutcome, Outcome, Reason
+from orchestrator.model.outcome import STOPPED, AttemptResult, HostOutcome, Outcome, Reason
 from orchestrator.model.report import Evidence, HostAction, HostActionRecord, RunRecord, VmRecord
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import End, Verb, end_of
@@ -163,27 +163,48 @@ async def _closed_hosts(members: Sequence[RunRecord], journal: Journal, cloud: C
 
 
 def _closed(members: Sequence[RunRecord], journal: Journal) -> dict[str, tuple[HostRow, _Closed]]:
-    """What the runs did to hosts, all told; what a restore has opened again is not in it."""
+    """What the runs did to hosts, and restores of them since, all told. One that a restore has opened is still in it: it may
+    not be connected yet.
+    """
     closed: dict[str, tuple[HostRow, _Closed]] = {}
     for member in members:
+        restores = Verb(member.action) is Verb.START
         for host in journal.hosts(member.id):
-            uuid = host.row.uuid
             for action in host.actions:
-                sent = any(attempt.sent_at is not None for attempt in action.attempts)
-                if action.outcome is not HostOutcome.DONE and not (sent and action.outcome is not HostOutcome.ALREADY):
+                goals = _GOALS.get(action.action, frozenset())
+                if not _may_have_changed(action, goals) or (restores and host.row.uuid not in closed):
                     continue
-                if Verb(member.action) is Verb.START:
-                    if action.outcome is HostOutcome.DONE:
-                        closed.pop(uuid, None)
-                    continue
-                if action.action == "empty":
-                    continue
-                goal = "Disabled" if action.action == "disable" else "Maintenance"
-                _, one = closed.setdefault(uuid, (host.row, _Closed(action.state_before, set())))
-                # What was sent and did not end well may have done it all the same, or be on the way.
-                goals = {"Disabled"} if action.action == "disable" else {"PreMaintenance", "Maintenance"}
-                one.left_as = {goal} if action.outcome is HostOutcome.DONE else one.left_as | goals
+                _, one = closed.setdefault(host.row.uuid, (host.row, _Closed(action.state_before, set())))
+                if action.outcome is HostOutcome.DONE:
+                    one.left_as = {_ENDS.get(action.action, action.action)}
+                elif action.outcome is HostOutcome.CAME_BACK:
+                    one.left_as = set()  # whatever it is now is somebody else's doing
+                else:
+                    one.left_as |= goals
     return closed
+
+
+_ENDS = {"disable": "Disabled", "maintain": "Maintenance", "enable": "Enabled"}
+_GOALS = {
+    "disable": frozenset({"Disabled"}),
+    "maintain": frozenset({"PreMaintenance", "Maintenance"}),
+    "enable": frozenset({"Enabled"}),
+}
+"""States that what is done to a host leads to, or through."""
+_NOTHING_BEGAN = frozenset({AttemptResult.REFUSED, AttemptResult.LOST})
+
+
+def _may_have_changed(action: HostActionRecord, goals: frozenset[str]) -> bool:
+    """Is the host in another state by it, for certain or perhaps? What was sent and did not end well may have done it all
+    the same, or be on the way, unless its job has failed and the host was read as it was.
+    """
+    if action.outcome in {HostOutcome.DONE, HostOutcome.CAME_BACK}:
+        return bool(goals)
+    if action.outcome in {HostOutcome.ALREADY, HostOutcome.LEFT}:
+        return False
+    begun = [one for one in action.attempts if one.sent_at is not None and one.result not in _NOTHING_BEGAN]
+    failed = all(one.result is AttemptResult.FAILED for one in begun)
+    return bool(begun) and not (failed and action.state is not None and action.state not in goals)
 
 
 def _host_standing(row: HostRow | None, action: HostAction, left_as: set[str]) -> tuple[HostOutcome | None, str | None]:
