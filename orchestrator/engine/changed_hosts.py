@@ -1,12 +1,14 @@
 """Hosts whose state a run changes: what was done to each, one change at a time, durable and told."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import anyio
 
 from orchestrator.actions.rules import host_rules
 from orchestrator.actions.saved import Saved
+from orchestrator.engine.halt import Halt
 from orchestrator.engine.host_drive import HostDrive, HostMeans, action_of, outcome_data
 from orchestrator.engine.records import HostBefore
 from orchestrator.journal.interface import JournalWriteError
@@ -44,13 +46,22 @@ class Host:
 
 
 class ChangedHosts:
-    """The hosts of one run. `lose` is told that the journal cannot be written."""
+    """The hosts of one run; while it is `paused` none has its turn. `lose` is told that the journal cannot be written."""
 
-    def __init__(self, plan: Plan, hosts: Sequence[HostBefore], lose: Callable[[JournalWriteError], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        hosts: Sequence[HostBefore],
+        *,
+        lose: Callable[[JournalWriteError], None],
+        paused: Callable[[], bool],
+    ) -> None:
         self._plan = plan
         self._evacuate = plan.evacuate or Evacuate()
         self._hosts = {one.row.uuid: Host(one.row, list(one.actions), one.saved) for one in hosts}
         self._lose = lose
+        self._paused = paused
+        self._news = anyio.Event()
         self._limit = anyio.CapacityLimiter(_AT_ONCE)
         self._drives = set[HostDrive]()
 
@@ -75,8 +86,31 @@ class ChangedHosts:
         records = (record for host in self._hosts.values() for record in host.actions)
         return any(record.outcome is HostOutcome.NOT_REACHED for record in records)
 
+    @property
+    def under_way(self) -> int:
+        """Changes that have begun and have no outcome yet."""
+        return len(self._drives)
+
     def wake(self) -> None:
-        """Something has changed that is to be looked at."""
+        """Something has changed that is to be looked at: a pause, the window, what may be sent."""
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+    @asynccontextmanager
+    async def _turn(self, halt: Halt, *, begun: bool, carried_on: bool) -> AsyncIterator[None]:
+        """One of the places for changes side by side. While the run is paused nothing begins that could begin at all."""
+
+        def held() -> bool:
+            over = halt or halt.at_end is not None or (halt.closed and not begun)
+            return self._paused() and not (carried_on or over)
+
+        while True:
+            while held():
+                await self._news.wait()
+            async with self._limit:
+                if not held():
+                    yield
+                    return
 
     async def _change(
         self,
@@ -87,34 +121,48 @@ class ChangedHosts:
         begun: bool = False,
         as_good: frozenset[str] = frozenset(),
         check: Callable[[], Awaitable[bool]] | None = None,
+        untold: Collection[HostOutcome] = (),
     ) -> HostActionRecord | None:
-        """Carry it out; None where the journal is lost. `as_good`: see `Rules`; `check` and `begun`: see `HostDrive`.
+        """Carry it out in its turn; None where the journal is lost. `as_good`: see `Rules`; `check`, `begun`: `HostDrive`.
 
-        Where the check says no, and nothing was done before, the host is not empty.
+        Where the check says no, and nothing was done before, the host is not empty. `untold`: outcomes that are not the last
+        word yet, and are told by whoever has that.
         """
         outage = self._plan.limits.node_outage.total_seconds()
         rules = host_rules(self._plan.stop, self._evacuate, outage, verb, as_good)
-        before = host.record_of(action_of(rules))
-        if before is None:
-            host.actions.append(HostActionRecord(action=action_of(rules)))
-        number = len(host.actions) - 1 if before is None else host.actions.index(before)
+        before, halt = host.record_of(action_of(rules)), means.every.halt
         saved, host.saved = host.saved if before is not None else None, None
-        carried_on = before if before is not None and before.outcome is None else None
-        drive = HostDrive(means, host.row, number, rules, begun=begun, record=carried_on, saved=saved, check=check)
-        self._drives.add(drive)
-        try:
-            record = await drive.run()
-        except JournalWriteError as error:
-            self._lose(error)
-            return None
-        finally:
-            self._drives.discard(drive)
+        async with self._turn(halt, begun=begun, carried_on=saved is not None):
+            if saved is None and halt.at_end is not None:
+                return await self._not_reached(means, host, action_of(rules), "the window had ended; nothing was sent")
+            if before is None:
+                host.actions.append(HostActionRecord(action=action_of(rules)))
+            number = len(host.actions) - 1 if before is None else host.actions.index(before)
+            carried_on = before if before is not None and before.outcome is None else None
+            drive = HostDrive(means, host.row, number, rules, begun=begun, record=carried_on, saved=saved, check=check)
+            self._drives.add(drive)
+            try:
+                record = await drive.run()
+            except JournalWriteError as error:
+                self._lose(error)
+                return None
+            finally:
+                self._drives.discard(drive)
         if drive.refused and record.outcome in {HostOutcome.NOT_REACHED, HostOutcome.FAILED}:
             words = "not sent any more: it was not empty, or what is on it could not be read"
             return await self._write(means, host, number, replace(record, outcome=HostOutcome.NOT_EMPTY, evidence=words))
         host.actions[number] = record
-        means.every.tell("host.outcome", None, outcome_data(host.row, record))
+        if record.outcome not in untold:
+            self._tell(means, host, record)
         return record
+
+    async def _not_reached(self, means: HostMeans, host: Host, action: HostAction, words: str) -> HostActionRecord | None:
+        """Its turn never came; None where the journal is lost."""
+        now, before = means.every.clock.wall(), host.record_of(action)
+        record = HostActionRecord(action=action, outcome=HostOutcome.NOT_REACHED, evidence=words, finished_at=now)
+        if before is None:
+            host.actions.append(record)
+        return await self._write(means, host, host.actions.index(before or record), record)
 
     async def _write(self, means: HostMeans, host: Host, number: int, record: HostActionRecord) -> HostActionRecord | None:
         """Something has its outcome without being sent, or another one; None where the journal is lost."""
@@ -124,5 +172,9 @@ class ChangedHosts:
         except JournalWriteError as error:
             self._lose(error)
             return None
-        means.every.tell("host.outcome", None, outcome_data(host.row, record))
+        self._tell(means, host, record)
         return record
+
+    @staticmethod
+    def _tell(means: HostMeans, host: Host, record: HostActionRecord) -> None:
+        means.every.tell("host.outcome", None, outcome_data(host.row, record))

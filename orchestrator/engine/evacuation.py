@@ -57,14 +57,12 @@ class Evacuation(ChangedHosts):
         known: Callable[[str], bool],
         paused: Callable[[], bool],
     ) -> None:
-        super().__init__(plan, hosts, lose)
+        super().__init__(plan, hosts, lose=lose, paused=paused)
         self._join = join
         self._shut = shut
         self._known = known
-        self._paused = paused
         self._open: dict[str, str] = {}
         self._on = Counter[str]()
-        self._news = anyio.Event()
 
     def waits(self, uuid: str, host: str | None) -> None:
         """A VM on this host has no outcome yet."""
@@ -79,12 +77,6 @@ class Evacuation(ChangedHosts):
             self._on[host] -= 1
             self._hosts[host].looked = False
             self.wake()
-        elif event.kind in {"run.halted", "run.continued", "window.closed", "window.ended"}:
-            self.wake()
-
-    def wake(self) -> None:
-        """Something has changed that is to be looked at."""
-        self._news.set()
 
     # ── before the VMs ─────────────────────────────────────────────────────────────────────────────────────────────
     async def disable(self, means: HostMeans) -> None:
@@ -104,8 +96,7 @@ class Evacuation(ChangedHosts):
     async def _disable_one(self, means: HostMeans, host: Host) -> None:
         record = host.record_of("disable")
         if record is None or record.outcome is None:
-            async with self._limit:
-                record = await self._change(means, host, Verb.DISABLE, as_good=_AS_GOOD)
+            record = await self._change(means, host, Verb.DISABLE, as_good=_AS_GOOD)
         host.shut = record is None or record.outcome not in HOST_GOOD
 
     # ── with the VMs ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -121,10 +112,10 @@ class Evacuation(ChangedHosts):
                     host.busy = True
                     tasks.start_soon(self._in_turn, self._send_maintain, means, host)
             while not means.every.halt:
-                self._news = anyio.Event()
+                news = self._news
                 due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
                 if due and self._paused():  # nothing more is started: no host's maintenance either
-                    await self._news.wait()
+                    await news.wait()
                 elif due:
                     try:
                         await self._look(means, due)
@@ -137,7 +128,7 @@ class Evacuation(ChangedHosts):
                 elif not self._open and not any(host.busy for host in self._hosts.values()):
                     return  # not before: a host that waits for others may be needed again
                 else:
-                    await self._news.wait()
+                    await news.wait()
 
     async def _look(self, means: HostMeans, hosts: Collection[Host]) -> None:
         """What is on these hosts now: those that nobody knew become targets. Raises NodeGoneError."""
@@ -171,28 +162,16 @@ class Evacuation(ChangedHosts):
         record = host.record_of("maintain")
         if self._evacuate.hosts != "maintain" or (record is not None and record.outcome is not HostOutcome.NOT_EMPTY):
             return
-        if means.every.halt.at_end is not None:
-            await self._not_maintained(means, host, "the window had ended; nothing was sent")
-            return
         await self._send_maintain(means, host)
 
     async def _send_maintain(self, means: HostMeans, host: Host) -> None:
         """Now, or what an earlier process has begun with: sent, and sent again, only while the host is empty."""
-        async with self._limit:
-            check = partial(self._is_empty, means, host)
-            record = await self._change(means, host, Verb.MAINTAIN, begun=True, check=check)
+        check = partial(self._is_empty, means, host)
+        record = await self._change(means, host, Verb.MAINTAIN, begun=True, check=check)
         if record is not None and record.outcome is HostOutcome.NOT_EMPTY:
             host.refused += 1
             if host.refused < _MOST_REFUSED:  # else the run's last words are soon enough
                 host.looked = False
-
-    async def _not_maintained(self, means: HostMeans, host: Host, words: str) -> None:
-        now = means.every.clock.wall()
-        record = HostActionRecord(action="maintain", outcome=HostOutcome.NOT_REACHED, evidence=words, finished_at=now)
-        before = host.record_of("maintain")
-        if before is None:
-            host.actions.append(record)
-        await self._write(means, host, host.actions.index(before or record), record)
 
     async def _is_empty(self, means: HostMeans, host: Host) -> bool:
         """By a whole answer of now. Raises NodeGoneError."""
@@ -239,7 +218,7 @@ class Evacuation(ChangedHosts):
             if empty is None or empty.outcome is not HostOutcome.DONE:
                 await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
             elif self._evacuate.hosts == "maintain":
-                await self._not_maintained(means, host, words)
+                await self._not_reached(means, host, "maintain", words)
         elif host.left is None or not host.looked:
             words = "what is on it could not be read; it is left as it is"
             await self._note_empty(means, host, HostOutcome.UNKNOWN, words)

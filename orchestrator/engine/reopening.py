@@ -17,7 +17,8 @@ from orchestrator.model.safe import one_line
 from orchestrator.model.states import Verb
 
 _LOOK_SECONDS = 2.0
-_WAITED_FOR = frozenset({None, HostOutcome.DONE, HostOutcome.ALREADY})
+_OPEN = frozenset({HostOutcome.DONE, HostOutcome.ALREADY})
+"""Of one that an earlier process has opened, or that was open already: it is waited for as well."""
 
 
 class Reopening(ChangedHosts):
@@ -27,20 +28,24 @@ class Reopening(ChangedHosts):
         """All of them, until each is Connected, or its time is over. `scale` compresses our own pace."""
         async with anyio.create_task_group() as tasks:
             for host in self._hosts.values():
-                if host.actions and host.actions[0].outcome in _WAITED_FOR:
+                if host.actions and host.actions[0].outcome in {None, *_OPEN}:
                     tasks.start_soon(self._open_one, means, host, scale)
 
     async def _open_one(self, means: HostMeans, host: Host, scale: float) -> None:
-        async with self._limit:
-            # One that an earlier process has opened, or that was open already, is waited for as well.
-            record = host.actions[0]
-            if record.outcome is None:
-                record = await self._change(means, host, Verb(record.action)) or record
-        if record.outcome not in {HostOutcome.DONE, HostOutcome.ALREADY}:
+        record, changed = host.actions[0], False
+        if record.outcome is None:
+            record, changed = await self._change(means, host, Verb(record.action), untold=_OPEN) or record, True
+        if record.outcome not in _OPEN:
             return
         seconds = self._evacuate.host_timeout.total_seconds()
         status = await self._connected(means, host, seconds, scale)
-        if status != "Connected" and not means.every.halt:
+        if status == "Connected":
+            if changed:
+                self._tell(means, host, record)
+        elif means.every.halt:
+            words = f"{record.evidence}; the run ended before it was seen to be Connected"
+            await self._write(means, host, 0, replace(record, outcome=HostOutcome.UNKNOWN, evidence=words))
+        else:
             words = f"{record.evidence}; {seconds:.0f} s later its status still reads {one_line(str(status), 60)}"
             await self._write(means, host, 0, replace(record, outcome=HostOutcome.FAILED, evidence=words))
 

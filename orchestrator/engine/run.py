@@ -16,6 +16,7 @@ from orchestrator.actions.saved import Saved
 from orchestrator.clouds.interface import Cloud
 from orchestrator.engine.arrivals import Arrivals
 from orchestrator.engine.braking import Braking
+from orchestrator.engine.changed_hosts import ChangedHosts
 from orchestrator.engine.chronicle import Chronicle
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of
@@ -46,6 +47,7 @@ from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import JournalError, UsageError
 from orchestrator.journal.interface import HostKept, Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
+from orchestrator.model.counts import go_on
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
@@ -93,7 +95,7 @@ class Run:
         self._evacuation: Evacuation | None = None
         self._reopening: Reopening | None = None
         if self._verb is Verb.START and opening.hosts:
-            self._reopening = Reopening(self._plan, opening.hosts, self._lose)
+            self._reopening = Reopening(self._plan, opening.hosts, lose=self._lose, paused=lambda: self._dispatcher.paused)
         if self._legs.leaving:
             self._evacuation = Evacuation(
                 self._plan, opening.hosts, join=self._join, shut=self._shut_host,
@@ -151,8 +153,17 @@ class Run:
     @property
     def jobs_at_node(self) -> int:
         """VMs and hosts whose PUT has left and that have no outcome yet: their jobs go on whatever we do."""
-        changed = self._evacuation or self._reopening
-        return len(self._ledger.at_node) + (changed.jobs_at_node if changed is not None else 0)
+        return len(self._ledger.at_node) + (self._changed_hosts.jobs_at_node if self._changed_hosts is not None else 0)
+
+    @property
+    def _changed_hosts(self) -> ChangedHosts | None:
+        return self._evacuation or self._reopening
+
+    def _wake(self) -> None:
+        """What may begin has changed, for VMs and hosts."""
+        self._dispatcher.wake()
+        if self._changed_hosts is not None:
+            self._changed_hosts.wake()
 
     def interrupt(self) -> None:
         """The operator wants it over: no PUT leaves any more; what is in flight is watched to its end."""
@@ -218,7 +229,7 @@ class Run:
         if reason is not Reason.WINDOW:  # which is noted where it leaves somebody out
             self._chronicle.stop(reason.value)
         self._tell_halt(reason)
-        self._dispatcher.wake()
+        self._wake()
 
     def _tell_halt(self, reason: Reason) -> None:
         """An operator's word is that of whoever this process runs for."""
@@ -230,9 +241,7 @@ class Run:
 
     def _lose_journal(self) -> None:
         self._halt.set(Reason.JOURNAL)
-        self._dispatcher.wake()
-        if self._evacuation is not None:
-            self._evacuation.wake()
+        self._wake()
 
     # ── before ─────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _begin(self) -> None:
@@ -466,6 +475,7 @@ class Run:
 
     async def _close_window(self) -> None:
         """The window takes nobody any more; what waits is not reached. Where sending has ended, that decides."""
+        self._wake()
         if self._halt:
             return
         with self._working():
@@ -482,6 +492,7 @@ class Run:
 
     def _expire_window(self) -> None:
         assert self._window is not None
+        self._wake()
         in_flight, at_end = self._outlook.in_flight, self._window.at_end
         if not in_flight:
             return
@@ -496,10 +507,11 @@ class Run:
         if pause is self._dispatcher.paused:
             return "the run is paused already" if pause else "the run is not paused"
         self._dispatcher.paused = pause
-        self._tell("run.paused" if pause else "run.continued", None, {"by": who, "in_flight": self._outlook.in_flight})
-        self._dispatcher.wake()
-        flight = f"{self._outlook.in_flight} in flight go on"
-        return f"paused: nothing more is started, {flight}" if pause else "the run goes on"
+        flying, changing = self._outlook.in_flight, self._changed_hosts.under_way if self._changed_hosts is not None else 0
+        data = {"by": who, "in_flight": flying, "hosts_under_way": changing}
+        self._tell("run.paused" if pause else "run.continued", None, data)
+        self._wake()
+        return f"paused: nothing more is started, {go_on(flying, changing)}" if pause else "the run goes on"
 
     async def _skip(self, uuid: str, who: str) -> str:
         record = self._ledger.records.get(uuid)
@@ -654,12 +666,13 @@ class Run:
         cloud = None if self.left or self._outage.over else self._cloud
         excluded = frozenset(vm.uuid for vm in self._chronicle.run.excluded)
         emptied = self._verb is Verb.STOP
-        changed = () if (hosts_changed := self._evacuation or self._reopening) is None else hosts_changed.hosts
+        hosts_done = self._changed_hosts
+        changed = () if hosts_done is None else hosts_done.hosts
         hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
             self._chronicle.warn(warning)
         left = self._evacuation is not None and any(host.left_on_host for host in hosts if host.uuid in changed)
-        records, hosts_done = self._ledger.records.values(), self._evacuation or self._reopening
+        records = self._ledger.records.values()
         assert self.left or all(one.outcome for one in records), "a run that has ended has an outcome for every target"
         status, ended_by, code = ("interrupted", "operator", 130) if self.left else ending(
             records, self._halt.reason,

@@ -2,12 +2,13 @@
 
 from orchestrator.model.outcome import HostOutcome
 
-_STATES = {"disable": "disabled", "empty": "empty", "maintain": "in maintenance", "enable": "enabled"}
-_CHANGES = {"disable": "disabled", "empty": "emptied", "maintain": "put into maintenance", "enable": "enabled"}
+_STATES = {"disable": "disabled", "empty": "empty", "maintain": "in maintenance", "enable": "enabled and connected"}
+_CHANGES = {**_STATES, "empty": "emptied", "maintain": "put into maintenance"}
+_BEFORE = {**_STATES, "enable": "enabled"}
 
 
 def host_state(action: str) -> str:
-    """`disabled`, `in maintenance`, `enabled`: how a host is afterwards; a word that nobody listed stands for itself."""
+    """`disabled`, `in maintenance`: how a host is afterwards; a word that nobody listed stands for itself."""
     return _STATES.get(action, action)
 
 
@@ -20,7 +21,7 @@ def host_words(action: str, outcome: HostOutcome | None) -> str:
         case HostOutcome.DONE:
             return f"is {state}"
         case HostOutcome.ALREADY:
-            return f"was {state} already"
+            return f"was {_BEFORE.get(action, action)} already"
         case HostOutcome.FAILED:
             return f"could not be {changed}"
         case HostOutcome.UNKNOWN:

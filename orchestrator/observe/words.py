@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model.counts import are, counted
+from orchestrator.model.counts import are, counted, go_on
 from orchestrator.model.event import Event
 from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.moment import rfc3339
@@ -94,7 +94,8 @@ def news(event: Event, before: Picture) -> str | None:
         case "window.ended":
             return f"the window has ended with {counted(data['in_flight'])} in flight: {_AT_END[data['at_end']]}"
         case "run.paused":
-            return f"paused by {one_line(data['by'])}: nothing more is started, {data['in_flight']} in flight go on"
+            flying = go_on(data["in_flight"], data["hosts_under_way"])
+            return f"paused by {one_line(data['by'])}: nothing more is started, {flying}"
         case "run.continued":
             return f"{one_line(data['by'])} lets the run go on"
         case "run.verifying":

@@ -131,10 +131,11 @@ class Emptying(Trial):
         """What the last run left."""
         return await self._do(app.retry, self.report.run, listeners, {})
 
-    async def restore(self, *listeners: Callable[[Event], None]) -> ReportDocument | None:
-        """What the first run and its retries did, undone; None where there is nothing to undo."""
+    async def restore(self, *listeners: Callable[[Event], None], of: int = 0, **options: Any) -> ReportDocument | None:
+        """What that run and its retries did, undone; None where there is nothing to undo."""
         before = len(self.reports)
-        await self._do(app.restore, self.reports[0].run, listeners, {"say": lambda _, text: self.said.append(text)})
+        options = {"say": lambda _, text: self.said.append(text), **options}
+        await self._do(app.restore, self.reports[of].run, listeners, options)
         return self.report if len(self.reports) > before else None
 
     async def _do(

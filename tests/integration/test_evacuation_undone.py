@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from orchestrator.errors import RefusedError
@@ -22,6 +23,7 @@ from tests.integration.emptying import (
     group,
     in_folders,
     side_by_side,
+    until,
     upon,
 )
 
@@ -109,10 +111,15 @@ async def test_restore_when_a_host_does_not_connect(emptying: Emptyings) -> None
         await trial.empty()
         lost = trial.host("old-1")
 
-        def lose(_: Any) -> None:
+        async def lose() -> None:
+            await until(lambda: lost.state == "Enabled")
             trial.node.disconnect_host(lost.uuid)
 
-        await trial.restore(upon("host.outcome", lose, host=lost.uuid))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lose)
+            await trial.restore()
+        told = [event.data["outcome"] for event in trial.events if event.kind == "host.outcome"][-2:]
+        assert sorted(told) == ["done", "failed"], "told once each, when it is known"
         assert trial.acts("old-1") == [("enable", "failed")]
         assert "Disconnected" in str(trial.told("old-1").actions[0].evidence)
         assert trial.acts("old-2") == [("enable", "done")]
@@ -150,6 +157,81 @@ async def test_restore_of_a_retried_run(emptying: Emptyings) -> None:
         await trial.restore()
         trial.hold_opened(ENABLED, [f"vm-{n}" for n in range(1, 5)])
         assert trial.sim("stuck").state == "Stopped"
+
+
+async def test_restore_touches_no_host_that_the_run_did_not_change(emptying: Emptyings) -> None:
+    """A change that was refused, or whose job failed, is none: who has closed that host since had reasons of their own."""
+    fault = {"on": "host", "hosts": ["old-1"]}
+
+    async def never_disabled(kind: str) -> None:
+        scenario = fleet(group("vm-{n}", 4), faults=[{**fault, "kind": kind, "status": 503}])
+        async with emptying(scenario, {**MOVE, "host_timeout": "1s"}) as trial:
+            await trial.empty()
+            assert trial.acts("old-1")[0] == ("disable", "failed")
+            trial.node.faults.clear()
+            trial.set_host("old-1", "Disabled")
+            before = len(trial.puts("changeHostState"))
+            await trial.restore()
+            assert trial.host("old-1").state == "Disabled"
+            assert {one.host_uuid for one in trial.puts("changeHostState")[before:]} == {trial.host("old-2").uuid}
+
+    await side_by_side(never_disabled, "verdict", "too_many_requests")
+    scenario = fleet(group("vm-{n}", 4), faults=[{**fault, "kind": "verdict", "skip": 1, "first": 1}])
+    async with emptying(scenario, MOVE) as trial:
+        await trial.empty()
+        assert trial.acts("old-1") == [*EMPTIED[:2], ("maintain", "failed")]
+        trial.set_host("old-1", "Maintenance")  # by hand
+        await trial.restore()
+        assert trial.acts("old-1") == [("enable", "left")]
+        assert trial.host("old-1").state == "Maintenance"
+
+
+async def test_restore_of_a_host_that_somebody_closed_anew(emptying: Emptyings) -> None:
+    """It was found otherwise at the end of the run: whatever it is now is their doing, and theirs to undo."""
+    async with emptying(fleet(group("vm-{n}", 4)), MOVE) as trial:
+        await trial.empty(upon("run.verifying", lambda _: trial.set_host("old-1", "Disabled")))
+        assert trial.acts("old-1")[-1] == ("maintain", "came_back")
+        await trial.restore()
+        trial.hold_opened({"old-1": [("enable", "left")], "old-2": [("enable", "done")]}, [])
+        assert trial.host("old-1").state == "Disabled"
+
+
+async def test_restores_one_after_the_other(emptying: Emptyings) -> None:
+    """A retry is restored to how it found the hosts, and then the run to how it had found them."""
+    stuck = group("stuck", on=["old-1"], guest={"behaviour": "fails", "fails_after": 1})
+    async with emptying(fleet(group("vm-{n}", 4), stuck), plan={"stop": {"fallback": "none"}}) as trial:
+        await trial.empty()
+        trial.node.act(trial.sim("stuck").uuid, "stop")
+        await trial.retry()
+        await trial.restore(of=1)
+        assert trial.acts("old-1") == [("disable", "done")]
+        await trial.restore()
+        trial.hold_opened(ENABLED, [f"vm-{n}" for n in range(1, 5)])
+        states = {name: trial.host(name).state for name in ("old-1", "old-2")}
+        assert states == {"old-1": "Enabled", "old-2": "Enabled"}
+        assert trial.node.record.host_puts(trial.host("old-1").uuid, "enable") == 1
+
+
+async def test_restore_after_one_that_was_cut_waits_for_the_hosts_too(emptying: Emptyings) -> None:
+    """A host that the first restore has enabled is not connected yet when the second begins: no VM is started before."""
+    async with emptying(fleet(group("vm-{n}", 4), reconnect=[60, 60])) as trial:
+        origin = {vm.uuid: vm.host_uuid for vm in trial.node.vms.values()}
+        await trial.empty()
+        old = [trial.host(name) for name in ("old-1", "old-2")]
+
+        async def cut(run: Any) -> None:
+            await until(lambda: all(host.state == "Enabled" for host in old))
+            run.interrupt()
+
+        async with anyio.create_task_group() as tasks:
+            await trial.restore(started=lambda run: tasks.start_soon(cut, run))
+        assert trial.report.run.exit_code == 4
+        assert trial.report.totals["started"] == 0
+        assert trial.acts("old-1") == [("enable", "unknown")]
+        await trial.restore()
+        assert trial.acts("old-1") == [("enable", "already")]
+        assert trial.report.totals["started"] == 4
+        assert {uuid: trial.node.vms[uuid].host_uuid for uuid in origin} == origin
 
 
 # ── preview ────────────────────────────────────────────────────────────────────────────────────────────────────────

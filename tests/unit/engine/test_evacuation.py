@@ -1,5 +1,6 @@
 """Hosts that are emptied, over the scripted cloud, in virtual time."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,12 +69,13 @@ class Trial:
         evacuate: str = "{}",
         more: str = "",
         hosts: Sequence[Machine] | None = None,
+        old: Sequence[str] = OLD,
     ) -> None:
         self.cloud = MemoryCloud(some, machines() if hosts is None else hosts)
         self.journal = MemoryJournal()
         self.plan = plan_from_text(
             "version: 1\nname: empty\n"
-            f"targets: {{hosts: {{where: [['uuid?={','.join(OLD)}']]}}}}\nevacuate: {evacuate}\n{more}\n",
+            f"targets: {{hosts: {{where: [['uuid?={','.join(old)}']]}}}}\nevacuate: {evacuate}\n{more}\n",
             name="plan.yaml",
             folder=Path.cwd(),
         )
@@ -400,6 +402,43 @@ def test_a_pause_holds_for_hosts_too() -> None:
 
     report = trial.to_the_end(pause)
     assert [acts(report, one) for one in OLD] == [EMPTIED, EMPTIED]
+
+
+def test_a_pause_holds_for_hosts_that_are_disabled_too() -> None:
+    """Ten are disabled side by side; those that have begun go on, and the rest wait for the run to go on."""
+    many = [f"h{number:02}" for number in range(24)]
+    hosts = [Machine(HostRow(one, one, "Connected", "Enabled"), seconds=20.0) for one in many]
+    trial = Trial([guest(number, one) for number, one in enumerate(many)], hosts=[*hosts, *machines()[2:]], old=many)
+
+    async def pause(run: Run) -> None:
+        await anyio.sleep(5.0)
+        said = run._pause_or_go(pause=True, who="ops@jump1")
+        assert said == "paused: nothing more is started, 10 hosts under way go on"
+        await anyio.sleep(300.0)
+        assert len(trial.cloud.changed) == 10
+        run._pause_or_go(pause=False, who="ops@jump1")
+
+    report = trial.to_the_end(pause)
+    assert {tuple(acts(report, one)) for one in many} == {tuple(EMPTIED)}
+
+
+def test_who_ends_a_paused_run_ends_it_for_hosts_too() -> None:
+    """The rest of the hosts have no turn any more, and say so."""
+    many = [f"h{number:02}" for number in range(12)]
+    hosts = [Machine(HostRow(one, one, "Connected", "Enabled"), seconds=20.0) for one in many]
+    trial = Trial([guest(number, one) for number, one in enumerate(many)], hosts=hosts, old=many)
+
+    async def pause(run: Run) -> None:
+        await anyio.sleep(5.0)
+        run._pause_or_go(pause=True, who="ops@jump1")
+        await anyio.sleep(100.0)
+        run.interrupt()
+
+    report = trial.to_the_end(pause)
+    assert len(trial.cloud.changed) == 10
+    disabled = Counter(acts(report, one)[0] for one in many)
+    assert disabled == {("disable", HostOutcome.DONE): 10, ("disable", HostOutcome.NOT_REACHED): 2}
+    assert report.run.exit_code == 4
 
 
 def test_a_host_whose_vms_cannot_be_read_is_not_maintained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_a_pause_starts_nobody_and_go_ends_it() -> None:
     assert [at < 10 or at > 600 for at in trial.sent_at] == [True] * 4
     assert sum(at < 10 for at in trial.sent_at) == 1
     assert answers(trial) == [
-        "paused: nothing more is started, 1 in flight go on", "the run is paused already", "the run goes on"
+        "paused: nothing more is started, 1 VM in flight goes on", "the run is paused already", "the run goes on"
     ]  # fmt: skip
     assert [event.data["by"] for event in trial.told("run.paused") + trial.told("run.continued")] == ["ops@jump2"] * 2
 

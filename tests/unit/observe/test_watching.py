@@ -147,8 +147,8 @@ def test_without_a_terminal_a_change_has_a_line_at_once() -> None:
     assert lines.hear(event("wave.opened", wave="app")) == ["wave app is open"]
     assert lines.hear(started("a"), sent("a"), ended("a")) == []
     assert lines.hear(started("b"), ended("b", "failed", "VM.1002")) == ["failed: vm b: seen"]
-    paused = event("run.paused", by="ops@jump1", in_flight=2)
-    assert lines.hear(paused) == ["paused by ops@jump1: nothing more is started, 2 in flight go on"]
+    paused = event("run.paused", by="ops@jump1", in_flight=2, hosts_under_way=0)
+    assert lines.hear(paused) == ["paused by ops@jump1: nothing more is started, 2 VMs in flight go on"]
 
 
 def test_without_a_terminal_a_count_comes_every_fifteen_seconds() -> None:
@@ -219,12 +219,12 @@ def test_a_terminal_shows_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_terminal_says_what_holds_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause, a node that is away, a halt and the verification each have their words; keys are offered while they act."""
-    paused = event("run.paused", by="ops", in_flight=1)
+    paused = event("run.paused", by="ops", in_flight=1, hosts_under_way=0)
     drawn, said = screen(monkeypatch, begun(), started("a"), paused)
     assert "1 in flight, paused" in drawn
     assert "paused: nothing more is started until somebody lets it go on" in drawn
     assert "p goes on" in drawn
-    assert "paused by ops: nothing more is started, 1 in flight go on" in said
+    assert "paused by ops: nothing more is started, 1 VM in flight goes on" in said
     drawn, _ = screen(monkeypatch, begun(), event("node.away", detail="refused"))
     assert "the node is away: nothing is sent until it is back" in drawn
     drawn, _ = screen(monkeypatch, begun(), event("run.halted", reason="operator", jobs=1))
@@ -251,7 +251,7 @@ def test_names_do_not_steer_a_terminal(monkeypatch: pytest.MonkeyPatch, name: st
         event("vm.started", "a", name=name, host="h", host_name=name, wave=name, usual_seconds=1.0),
         event("vm.started", "b", name=name, host="h", host_name=name, wave=name, usual_seconds=1.0),
         ended("b", "failed", name, name=name, evidence=name, wave=name),
-        event("run.paused", by=name, in_flight=1),
+        event("run.paused", by=name, in_flight=1, hosts_under_way=0),
     )
     for text in (drawn, re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said)):
         assert not set("\x1b\x07\u202e\u2028") & set(text)
