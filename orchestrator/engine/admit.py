@@ -108,9 +108,11 @@ def guard_problems(
     for verdict in verdicts:
         if verdict.kind is Kind.REFUSE:
             name = verdict.target.row.name if verdict.target.row is not None else None
+            must, remedy = "must not be stopped", "exclude it, or take it off the plan"
+            if plan.evacuate is not None:
+                must, remedy = "must not be touched", "exclude it, or move it to another host yourself"
             problems.append(
-                f"{one_line(name or 'VM', 100)} ({verdict.target.uuid}) must not be stopped: {one_line(verdict.why)}; "
-                "exclude it, or take it off the plan"
+                f"{one_line(name or 'VM', 100)} ({verdict.target.uuid}) {must}: {one_line(verdict.why)}; {remedy}"
             )
     if strict or not terminal:
         problems += [

@@ -1,6 +1,6 @@
 """Runs that follow from another: one that is carried on, and one over what another left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -175,22 +175,26 @@ def left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
     return {vm.uuid: vm.wave for vm in journal.vms(run.id) if vm.outcome in RETRIED}
 
 
-def hosts_left_over(run: RunRecord, journal: Journal) -> tuple[str, ...]:
-    """The hosts that were to be emptied and did not come to where they should be, or hold a VM that a retry takes up."""
+def hosts_left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
+    """The hosts that were to be emptied and did not come to where they should be, or hold a VM that a retry takes up, with
+    the name of each.
+    """
     holding = {vm.host_uuid for vm in journal.vms(run.id) if vm.outcome in RETRIED}
-    return tuple(
-        host.row.uuid
+    return {
+        host.row.uuid: host.row.name
         for host in journal.hosts(run.id)
         if host.row.uuid in holding or not host.actions or any(act.outcome not in HOST_GOOD for act in host.actions)
-    )
+    }
 
 
-def narrowed_to_hosts(plan_file: PlanFile, hosts: Sequence[str]) -> PlanFile:
-    """The plan over these hosts alone and whatever is on them now; as `narrowed` for all else."""
+def narrowed_to_hosts(plan_file: PlanFile, hosts: Mapping[str, str | None]) -> PlanFile:
+    """The plan over these hosts alone, as far as they are still there, and whatever is on them now; as `narrowed` for all
+    else.
+    """
     plan = without_ramps(plan_file.plan)
     targets = Targets(hosts=HostSelection(uuids=tuple(hosts)))
     guard = plan.guard.model_copy(update={"expect_targets": None})
-    return replace(plan_file, plan=plan.model_copy(update={"targets": targets, "guard": guard}))
+    return replace(plan_file, plan=plan.model_copy(update={"targets": targets, "guard": guard}), known_hosts=hosts)
 
 
 def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:

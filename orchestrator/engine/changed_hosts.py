@@ -66,9 +66,9 @@ class ChangedHosts:
         self._drives = set[HostDrive]()
 
     @property
-    def hosts(self) -> tuple[str, ...]:
-        """Their UUIDs."""
-        return tuple(self._hosts)
+    def hosts(self) -> dict[str, str | None]:
+        """Their names by UUID, as they were found."""
+        return {uuid: host.row.name for uuid, host in self._hosts.items()}
 
     @property
     def succeeded(self) -> bool:

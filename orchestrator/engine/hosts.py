@@ -1,6 +1,7 @@
 """The hosts of a run's targets after it, and whether each is really empty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import anyio
 
@@ -19,14 +20,14 @@ async def read_hosts(
     excluded: frozenset[str],
     *,
     emptied: bool = True,
-    changed: Sequence[str] = (),
+    changed: Mapping[str, str | None] = MappingProxyType({}),
 ) -> tuple[list[HostRecord], str | None]:
     """The hosts of `records` (by UUID), and a warning where what is left on them could not be read.
 
     `cloud` None: nobody asks it any more.
 
     `emptied`: what is left on them is of interest, as after a stop.
-    `changed`: hosts that are named first, with VMs or without.
+    `changed`: hosts that are named first, with VMs or without, and what they were called when they were found.
     """
     by_host: dict[str, list[VmRecord | Settled]] = {uuid: [] for uuid in changed}
     for record in records.values():
@@ -63,7 +64,7 @@ async def read_hosts(
     made = [
         HostRecord(
             uuid=host,
-            name=rows[host].name if host in rows else None,
+            name=rows[host].name if host in rows else changed.get(host),
             status=rows[host].status if host in rows else None,
             state=rows[host].state if host in rows else None,
             totals={key: count for key, count in totals_of(members).items() if count},

@@ -1,7 +1,7 @@
 """A plan and a cloud become a list of targets, in the plan's order, with what each selector matched."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -107,7 +107,7 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
     if plan_file.plan.targets.hosts is None:
         found, counts = await _select(plan_file.targets, cloud, "targets", target, whole=whole)
     else:
-        hosts, counts, host_problems = await _hosts(plan_file.plan.targets.hosts, cloud)
+        hosts, counts, host_problems = await _hosts(plan_file.plan.targets.hosts, cloud, plan_file.known_hosts)
         found = await _on_hosts([host.uuid for host in hosts], cloud, target, whole=whole)
     if aside is not None:
         aside.flush()
@@ -127,6 +127,14 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
     waves, wave_problems = await _waves(plan_file, cloud, {target.uuid: target for target in targets})
     ha = await cloud.ha_levels([target.uuid for target in targets if target.row is not None])
     warnings = [str(problem) for problem in plan_file.warnings]
+    found_hosts = {host.uuid for host in hosts}
+    if plan_file.known_hosts and not hosts:
+        host_problems.append("the node knows none of the hosts any more that are left to be emptied: run a plan of your own")
+    warnings += [
+        f"host {one_line(name or uuid, 100)} is left out: the node does not know it any more"
+        for uuid, name in plan_file.known_hosts.items()
+        if uuid not in found_hosts
+    ]
     warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
     warnings += [f"{selector} matches nothing on the node" for selector in (*empty, *unprotected)]
     return Resolution(
@@ -166,8 +174,10 @@ def _hosts_under(targets: Sequence[Target]) -> set[str | None]:
     return {target.row.host_uuid for target in targets if target.row is not None}
 
 
-async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow], list[SelectorCount], list[str]]:
-    """The hosts that are named, what each selector matched, and what is wrong with that."""
+async def _hosts(
+    selection: HostSelection, cloud: Cloud, known: Collection[str]
+) -> tuple[list[HostRow], list[SelectorCount], list[str]]:
+    """The hosts that are named, what each selector matched, and what is wrong with that. `known`: they may be gone."""
     found: dict[str, HostRow] = {}
     counts, problems = list[SelectorCount](), list[str]()
     asked = "uuids"
@@ -185,7 +195,7 @@ async def _hosts(selection: HostSelection, cloud: Cloud) -> tuple[list[HostRow],
             problems += [
                 f"the node knows no host {uuid}: correct targets.hosts.uuids, or take it out"
                 for uuid in dict.fromkeys(selection.uuids)
-                if uuid not in rows
+                if uuid not in rows and uuid not in known
             ]
         for name in dict.fromkeys(selection.names):
             asked = f"name={name}"

@@ -667,7 +667,7 @@ class Run:
         excluded = frozenset(vm.uuid for vm in self._chronicle.run.excluded)
         emptied = self._verb is Verb.STOP
         hosts_done = self._changed_hosts
-        changed = () if hosts_done is None else hosts_done.hosts
+        changed = {} if hosts_done is None else hosts_done.hosts
         hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
             self._chronicle.warn(warning)

@@ -1,7 +1,7 @@
 """A plan file, and the UUID files it names, read and judged. The only module of this package that reads files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class PlanFile:
 
     `text` is the exact text of the file, a byte order mark included, so that it can be kept and read again.
     `exclude` and `protect` are None where the plan has none. `waves` are in the plan's order, each None where the wave
-    has no selector; empty without waves. `warnings` are refused by `--strict`.
+    has no selector; empty without waves. `warnings` are refused by `--strict`. `known_hosts`: names by UUID of hosts that an
+    earlier run knew, of which any may be gone since; empty for a plan as read.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class PlanFile:
     protect: Selected | None
     warnings: tuple[Problem, ...]
     waves: tuple[Selected | None, ...] = ()
+    known_hosts: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def load_plan(path: str | Path) -> PlanFile:

@@ -184,7 +184,7 @@ def test_plans_that_are_refused(cli: Cli, racks: Node) -> None:
         refused(cli.inside(verb, alone, *flags), 2, "targets.hosts", "evacuate: {vms: stop, hosts: maintain}")
         refused(cli.inside(verb, cli.plan(evacuate={}), *flags), 2, "evacuate", "targets.hosts")
         both = plan(cli, {"names": ["rack-a"]}, guard={"protect": {"where": [["name=app-1"]]}})
-        refused(cli.inside(verb, both, *flags), 3, "app-1", "must not be stopped")
+        refused(cli.inside(verb, both, *flags), 3, "app-1", "must not be touched")
     racks.ask(lambda: setattr(racks.sim.host("rack-b"), "name", "rack-a"))
     refused(cli.inside("run", plan(cli, {"names": ["rack-a"]}), "--yes"), 3, "2 hosts named rack-a", "under uuids")
     assert changes(racks) == 0

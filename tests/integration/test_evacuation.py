@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Reason
 from orchestrator.simulator import Fault, Migration, StopJob
 from tests.integration.emptying import (
@@ -457,3 +458,22 @@ async def test_a_disabling_that_fails(emptying: Emptyings) -> None:
         assert trial.acts("old-1") == EMPTIED
         assert trial.report.totals["migrated"] == 3
         assert trial.report.run.exit_code == 0
+
+
+async def test_retry_when_a_host_is_gone(emptying: Emptyings) -> None:
+    """One that was taken out of the node since is named and left out; the rest is done. Where none is left, that is said."""
+    fault = {"kind": "verdict", "on": "host", "hosts": ["old-*"], "skip": 2, "first": 3}
+    async with emptying(fleet(group("vm-{n}", 4), faults=[fault]), MOVE) as trial:
+        await trial.empty()
+        undone = [*EMPTIED[:2], ("maintain", "failed")]
+        trial.hold_emptied({"old-1": undone, "old-2": undone}, {"*": "migrated"}, code=1)
+        hosts = trial.node._world.fleet.hosts
+        del hosts[trial.host("old-1").uuid]
+        await trial.retry()
+        assert trial.acts("old-2")[-1] == ("maintain", "failed")
+        assert [host.name for host in trial.report.hosts if host.actions] == ["old-2"]
+        gone = "host old-1 is left out: the node does not know it any more"
+        assert gone in trial.report.run.warnings
+        del hosts[trial.host("old-2").uuid]
+        with pytest.raises(RefusedError, match="knows none of the hosts any more"):
+            await trial.retry()
