@@ -1,7 +1,7 @@
 """VMs that turn up on hosts that are being emptied: whom the plan spares, and the records of those that are targets too."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -10,10 +10,12 @@ from orchestrator.engine.admit import Kind, Verdict, admit
 from orchestrator.engine.ourselves import Ourselves, find_ourselves
 from orchestrator.engine.outage import Outage
 from orchestrator.engine.records import first_record
-from orchestrator.engine.resolve import Resolution, resolve_found
+from orchestrator.engine.resolve import Resolution, Target, resolve_found
 from orchestrator.errors import UsageError
+from orchestrator.model.counts import counted, first_few, was
 from orchestrator.model.outcome import Outcome, Reason
 from orchestrator.model.report import Evidence, Excluded, RunRecord, VmRecord
+from orchestrator.model.safe import one_line
 from orchestrator.model.target import Seen, VmRow
 from orchestrator.plan.load import PlanFile
 
@@ -22,15 +24,14 @@ _LOOKUP_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Records of new targets, with an outcome where they must not be touched; `rows` of the others. `excluded` are none.
-
-    `over`: how many were left alone, since with them there would be more targets than the plan allows.
+    """Records of new targets, with an outcome where they must not be touched; `rows` of the others. `excluded` are none, and
+    `warnings` say which others were left alone, and why.
     """
 
-    records: Sequence[VmRecord]
-    rows: Mapping[str, VmRow]
-    excluded: Sequence[Excluded]
-    over: int
+    records: Sequence[VmRecord] = ()
+    rows: Mapping[str, VmRow] = field(default_factory=dict)
+    excluded: Sequence[Excluded] = ()
+    warnings: Sequence[str] = ()
 
 
 class Arrivals:
@@ -53,13 +54,14 @@ class Arrivals:
     async def meet(self, found: Sequence[Seen], now: str, targets: int) -> Arrived:
         """`targets`: how many there are already.
 
-        Raises NodeGoneError, and UsageError where the node takes the plan's selectors no more: they are left alone then.
+        Raises NodeGoneError. Where the node takes the plan's selectors no more, all are left alone.
         """
         try:
             resolution = await self._outage.call(lambda: self._resolve(found))
-        except UsageError:
+        except UsageError as error:
             self.spared.update(seen.row.uuid for seen in found)
-            raise
+            why = f"for nobody could say whom the plan spares ({error})"
+            return Arrived(warnings=[_left_alone([seen.row.name or seen.row.uuid for seen in found], why)])
         self.spared.update(vm.uuid for vm in resolution.excluded)
         assert self._source is not None
         verdicts = admit(resolution, self._source.plan)
@@ -73,7 +75,23 @@ class Arrivals:
             for verdict, record in zip(verdicts, records, strict=True)
             if record.outcome is None and verdict.target.row is not None
         }
-        return Arrived(records, rows, resolution.excluded, len(over))
+        names = [_name(verdict.target) for verdict in over]
+        why = f"for with {'it' if len(over) == 1 else 'them'} the targets would be more than guard.max_targets {most}"
+        return Arrived(records, rows, resolution.excluded, [_left_alone(names, why)] if over else [])
+
+    def leave(self, arrived: Arrived, theirs: Mapping[str, str]) -> Arrived:
+        """The same without those that other runs have, which go on: `theirs`, each with its run."""
+        self.spared.update(theirs)
+        warnings = list(arrived.warnings)
+        for run in dict.fromkeys(theirs.values()):
+            names = [vm.name or vm.uuid for vm in arrived.records if theirs.get(vm.uuid) == run]
+            warnings.append(_left_alone(names, f"to run {run}, which has {'it' if len(names) == 1 else 'them'} too"))
+        return replace(
+            arrived,
+            records=[vm for vm in arrived.records if vm.uuid not in theirs],
+            rows={uuid: row for uuid, row in arrived.rows.items() if uuid not in theirs},
+            warnings=warnings,
+        )
 
     async def _resolve(self, found: Sequence[Seen]) -> Resolution:
         assert self._source is not None, "a run that empties hosts knows its plan's selectors"
@@ -86,6 +104,15 @@ class Arrivals:
             raise UsageError(error.detail) from None
         except TimeoutError:
             raise UsageError("the endpoint's name cannot be looked up") from None
+
+
+def _name(target: Target) -> str:
+    return (target.row.name if target.row is not None else None) or target.uuid
+
+
+def _left_alone(names: Sequence[str], why: str) -> str:
+    some = first_few(one_line(name, 60) for name in names)
+    return f"{counted(len(names))} that turned up {was(len(names))} left alone, {why}: {some}"
 
 
 def _spared(verdict: Verdict, record: VmRecord, now: str) -> VmRecord:

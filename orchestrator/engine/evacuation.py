@@ -19,6 +19,7 @@ from orchestrator.engine.host_drive import HostMeans
 from orchestrator.engine.outage import NodeGoneError
 from orchestrator.engine.records import HostBefore
 from orchestrator.journal.interface import JournalWriteError
+from orchestrator.model.counts import are, counted, first_few
 from orchestrator.model.event import Event
 from orchestrator.model.outcome import HOST_GOOD, HostOutcome
 from orchestrator.model.report import HostActionRecord
@@ -27,7 +28,6 @@ from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen
 from orchestrator.plan.model import Plan
 
-_MOST_NAMED = 10
 _MOST_REFUSED = 5
 """How often a host that was seen to be empty is found not to be, right before its call leaves."""
 _AS_GOOD = frozenset({"Maintenance"})
@@ -224,9 +224,8 @@ class Evacuation(ChangedHosts):
             await self._note_empty(means, host, HostOutcome.UNKNOWN, words)
         elif host.left:
             names = [f"{one_line(vm.row.name or vm.row.uuid, 60)} ({one_line(str(vm.row.state), 30)})" for vm in host.left]
-            named = ", ".join(names[:_MOST_NAMED]) + (" and more" if len(names) > _MOST_NAMED else "")
-            are = "VM is" if len(names) == 1 else "VMs are"
-            await self._note_empty(means, host, HostOutcome.NOT_EMPTY, f"{len(names)} {are} left on it: {named}")
+            words = f"{counted(len(names))} {are(len(names))} left on it: {first_few(names)}"
+            await self._note_empty(means, host, HostOutcome.NOT_EMPTY, words)
         else:
             await self._maintain(means, host)
 

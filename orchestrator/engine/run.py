@@ -44,7 +44,7 @@ from orchestrator.engine.verify import back_where, to_verify
 from orchestrator.engine.watch import Watcher
 from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
-from orchestrator.errors import JournalError, UsageError
+from orchestrator.errors import JournalError
 from orchestrator.journal.interface import HostKept, Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
 from orchestrator.model.counts import go_on
@@ -57,6 +57,9 @@ from orchestrator.model.target import Seen, VmRow
 
 _LINGER_SECONDS = 0.05
 """How long the first read of a VM waits for others to share its query."""
+
+
+_MOST_NAMED = 10
 
 
 class JournalLostError(JournalError):
@@ -402,23 +405,15 @@ class Run:
         Raises JournalWriteError, NodeGoneError.
         """
         assert self._evacuation is not None
-        try:
-            arrived = await self._arrivals.meet(found, self._clock.wall(), len(self._ledger.records))
-        except UsageError as error:
-            why = f"nobody could say whom the plan spares ({error})"
-            self._chronicle.warn(f"{len(found)} VMs that turned up were left alone: {why}")
-            return
-        if arrived.over:
-            self._chronicle.warn(
-                f"{arrived.over} VMs that turned up were left alone: with them the targets would be more than "
-                f"guard.max_targets {self._plan.guard.max_targets}"
-            )
-        if arrived.excluded:
-            self._chronicle.exclude(arrived.excluded)
-        if not arrived.records:
-            return
+        arrived = await self._arrivals.meet(found, self._clock.wall(), len(self._ledger.records))
         with self._working():
-            await self._journal.join(self._id, arrived.records)
+            if arrived.records:
+                arrived = self._arrivals.leave(arrived, await self._journal.join(self._id, arrived.records))
+            for warning in arrived.warnings:
+                self._chronicle.warn(warning)
+            self._chronicle.exclude(arrived.excluded)
+            if not arrived.records:
+                return
             self._ledger.join(arrived.records)
             orders: list[Order] = []
             waves = Counter[str]()
@@ -431,8 +426,10 @@ class Run:
                 self._evacuation.waits(record.uuid, row.host_uuid)
                 orders += self._course.join(record, row.host_uuid)
                 waves[key[0]] += 1
-            hosts = sorted({seen.row.host_uuid for seen in found if seen.row.host_uuid is not None})
-            self._tell("vms.found", None, {"vms": len(arrived.records), "waves": dict(waves), "hosts": hosts})
+            hosts = sorted({vm.host_uuid for vm in arrived.records if vm.host_uuid is not None})
+            names = [vm.name or vm.uuid for vm in arrived.records[:_MOST_NAMED]]
+            data = {"vms": len(arrived.records), "waves": dict(waves), "hosts": hosts, "names": names}
+            self._tell("vms.found", None, data)
             for record in arrived.records:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)

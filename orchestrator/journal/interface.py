@@ -108,8 +108,11 @@ class Journal(Protocol):
         """Attempt `number` (from 0) of a VM is about to be sent; `state` is its action's. Awaited: before the PUT leaves."""
         ...
 
-    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
-        """More targets, behind those that there are; one that is there already is left as it is. Awaited."""
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> Mapping[str, str]:
+        """More targets, behind those that there are; one that is there already is left as it is. Awaited.
+
+        Returns, by UUID, those that another run has which a living process works on, and that run: they have not joined.
+        """
         ...
 
     async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:

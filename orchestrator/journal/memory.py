@@ -72,9 +72,11 @@ class MemoryJournal:
         for write in store.attempt_writes(run_id, vm_uuid, number, attempt, state):
             write.apply(self._connection)
 
-    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> Mapping[str, str]:
         """More targets."""
-        store.join_write(run_id, vms).apply(self._connection)
+        join = store.Join(run_id, vms)
+        join.apply(self._connection)
+        return join.theirs
 
     async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
         """What is done to a host."""

@@ -109,9 +109,11 @@ class SqliteJournal:
         """What became of it; posted."""
         self._post(*store.attempt_writes(run_id, vm_uuid, number, attempt, state))
 
-    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+    async def join(self, run_id: str, vms: Sequence[VmRecord]) -> Mapping[str, str]:
         """More targets, durable when it returns."""
-        await self._durable([store.join_write(run_id, vms)])
+        join = store.Join(run_id, vms)
+        await self._durable([join])
+        return join.theirs
 
     async def act(self, run_id: str, host_uuid: str, number: int, action: HostActionRecord, state: str | None) -> None:
         """What is done to a host, durable when it returns."""

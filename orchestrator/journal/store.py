@@ -256,14 +256,36 @@ def begin_writes(
 _NEW_VM = "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def join_write(run_id: str, vms: Iterable[VmRecord]) -> Write:
-    """More targets, after those that there are."""
-    return Write(
-        "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record)"
-        " SELECT ?1, 1 + (SELECT coalesce(max(seq), -1) FROM vm WHERE run_id = ?1), ?2, ?3, ?4, ?5"
-        " WHERE true ON CONFLICT DO NOTHING",
-        ((run_id, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for vm in vms),
-    )
+class Join(Write):
+    """More targets, after those that there are; not those that another run has which a living process works on."""
+
+    __slots__ = ("run_id", "theirs", "vms")
+
+    def __init__(self, run_id: str, vms: Sequence[VmRecord]) -> None:
+        super().__init__(
+            "INSERT INTO vm (run_id, seq, uuid, outcome, host_uuid, record)"
+            " SELECT ?1, 1 + (SELECT coalesce(max(seq), -1) FROM vm WHERE run_id = ?1), ?2, ?3, ?4, ?5"
+            " WHERE true ON CONFLICT DO NOTHING",
+            (),
+        )
+        self.run_id = run_id
+        self.vms = vms
+        self.theirs: dict[str, str] = {}
+        """Once it is applied: the run that has it, by a VM's UUID."""
+
+    def apply(self, connection: sqlite3.Connection) -> None:
+        """In the transaction that a run with these VMs would begin in too: one of both comes first."""
+        locked = [row[0] for row in connection.execute("SELECT run_id FROM lock WHERE run_id <> ?", (self.run_id,))]
+        for rival in locked:
+            if (held := read_lock(connection, rival)) is not None and held.alive:
+                self.theirs |= {vm.uuid: rival for vm in self.vms if _has(connection, rival, vm.uuid)}
+        ours = [vm for vm in self.vms if vm.uuid not in self.theirs]
+        rows = ((self.run_id, vm.uuid, vm.outcome, vm.host_uuid, _vm_json(vm)) for vm in ours)
+        connection.executemany(self.sql, rows)
+
+
+def _has(connection: sqlite3.Connection, run_id: str, uuid: str) -> bool:
+    return connection.execute("SELECT 1 FROM vm WHERE run_id = ? AND uuid = ?", (run_id, uuid)).fetchone() is not None
 
 
 def _host_json(host: HostRow) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.model.counts import are, counted, go_on
+from orchestrator.model.counts import are, counted, first_few, go_on
 from orchestrator.model.event import Event
 from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.moment import rfc3339
@@ -33,6 +33,7 @@ _PHASES = {
 }
 _MEANT = {"maintain": 0, "empty": 1, "disable": 2}
 """What a count of hosts is about, where several things were done to them: what is done last to one that is emptied."""
+_FEW = 3
 _DONE = (HostOutcome.DONE, HostOutcome.ALREADY)
 
 
@@ -59,8 +60,10 @@ def news(event: Event, before: Picture) -> str | None:
         case "vms.found":
             waves = ", ".join(f"{one_line(wave)} {count}" for wave, count in data["waves"].items() if wave != _ONLY_WAVE)
             have = "has" if data["vms"] == 1 else "have"
-            where = f" ({waves})" if waves else ""
-            return f"{counted(data['vms'], 'VM')} {have} turned up on hosts that are emptied, to have a turn too{where}"
+            where = first_few((f"host {one_line(before.host_name(host), 60)}" for host in data["hosts"]), _FEW)
+            names = first_few((one_line(name, 60) for name in data["names"]), total=data["vms"])
+            of_waves = f" ({waves})" if waves else ""
+            return f"{counted(data['vms'])} {have} turned up on {where}, to have a turn too{of_waves}: {names}"
         case "node.away":
             return f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back"
         case "node.back":

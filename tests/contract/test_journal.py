@@ -23,7 +23,7 @@ from orchestrator.model.outcome import AttemptResult, HostOutcome, Outcome
 from orchestrator.model.report import HostActionRecord, HostRecord, VmRecord
 from orchestrator.model.target import HostRow
 from tests.cli.support import ACCOUNT, Cli, refused
-from tests.contract.journals import ME, a_run, an_attempt, begin, some_vms
+from tests.contract.journals import DEAD, ME, OTHER, a_run, an_attempt, begin, some_vms
 
 RUN = a_run().id
 
@@ -366,3 +366,16 @@ async def test_vms_that_join_come_last_and_once(journal: Journal) -> None:
     empty = await begin(journal, a_run("20261129T220000Z-0000"))
     await journal.join(empty.id, some_vms(5))
     assert journal.uuids(empty.id) == [some_vms(5)[0].uuid]
+
+
+async def test_a_vm_of_a_living_run_does_not_join(journal: Journal) -> None:
+    """It is left to that run, and named; where the run's process is gone, or the run is over, it joins."""
+    theirs = await begin(journal, a_run("20261127T220000Z-0000"), some_vms(1, 2), OTHER)
+    dead = await begin(journal, a_run("20261127T230000Z-0000"), some_vms(3), DEAD)
+    ours = await begin(journal, a_run(), some_vms(4))
+    assert await journal.join(ours.id, some_vms(2, 3, 5)) == {some_vms(2)[0].uuid: theirs.id}
+    assert journal.uuids(ours.id) == [vm.uuid for vm in some_vms(4, 3, 5)]
+    assert journal.uuids(dead.id) == [some_vms(3)[0].uuid]
+    await journal.finish(theirs, [], [])
+    assert await journal.join(ours.id, some_vms(2)) == {}
+    assert journal.uuids(ours.id)[-1] == some_vms(2)[0].uuid

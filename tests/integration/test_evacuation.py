@@ -1,15 +1,20 @@
 """Hosts are emptied over real sockets: what a report says of hosts and migrations is what happened at the node."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import app
 from orchestrator.errors import RefusedError
 from orchestrator.model.outcome import Reason
+from orchestrator.model.report import ReportDocument
+from orchestrator.plan.load import plan_from_text
 from orchestrator.simulator import Fault, Migration, StopJob
+from tests.integration.conftest import settings_for
 from tests.integration.emptying import (
     CLOSED,
     EMPTIED,
@@ -307,6 +312,36 @@ async def test_a_vm_that_comes_and_is_spared(emptying: Emptyings) -> None:
         await trial.empty(somebody(trial, "start", "guest", "old-2"))
         trial.hold_emptied({"old-1": EMPTIED, "old-2": NOT_EMPTY}, {"vm-*": "migrated"}, code=1)
         assert trial.left("old-2") == {"guest": "excluded"}
+
+
+async def test_a_vm_that_comes_and_another_run_has(emptying: Emptyings) -> None:
+    """It is left to the run that is to stop it, whose turn for it has not come yet; both tell the truth of it."""
+    groups = group("vm-{n}", 4, on=["old-1"]), group("guest-{n}", 2, on=["new-1"], guest=SLOW)
+    async with emptying(fleet(*groups, migrate=[20, 25]), MOVE, leaving=("old-1",)) as trial:
+        other = json.loads(trial.plan_text())
+        del other["evacuate"]
+        other |= {"name": "other", "targets": {"where": [["name~=guest-%"]]}}
+        other["limits"]["concurrency"] = 1
+        theirs: list[ReportDocument] = []
+
+        async def stop_them() -> None:
+            plan = plan_from_text(json.dumps(other), name="other.json", folder=trial.folder, json=True)
+            report = await app.run(plan, settings_for(trial.node), journal=trial.journal)
+            theirs.append(report.document())
+
+        def comes(_: Any) -> None:
+            waiting = next(vm for vm in (trial.sim("guest-1"), trial.sim("guest-2")) if vm.state == "Running")
+            trial.node.act(waiting.uuid, "migrate", host_uuid=trial.host("old-1").uuid)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(stop_them())
+            await until(lambda: trial.node.record.stops)
+            await trial.empty(upon("vm.sent", comes))
+        assert {vm.outcome for vm in theirs[0].vms} == {"stopped_clean"}
+        assert len(trial.node.record.stops) == 2
+        assert {vm.name for vm in trial.report.vms} == {f"vm-{n}" for n in range(1, 5)}
+        [warning] = [one for one in trial.report.run.warnings if "left alone" in one]
+        assert f"1 VM that turned up was left alone, to run {theirs[0].run.id}, which has it too: guest-" in warning
 
 
 async def test_a_vm_that_somebody_takes_away(emptying: Emptyings) -> None:

@@ -219,7 +219,7 @@ async def test_protected_targets_refuse_it(path: Path, tmp_path: Path) -> None:
     groups = run.node.scenario.model_dump()["vms"]
     tagged = [{**group, "user_tags": (*group["user_tags"], "protected")} for group in groups]
     run = PlanTrial(tmp_path, {**run.scenario, "vms": tagged}, scale=SCALE, file=run.file)
-    with pytest.raises(RefusedError, match="must not be (stopped|touched)"):
+    with pytest.raises(RefusedError, match=r"must not be (stopped|touched)"):
         await run.go()
     assert run.preview.problems
     assert not [request for request in run.node.record.requests if request.vm_uuid in run.node.vms]

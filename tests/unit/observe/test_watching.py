@@ -314,7 +314,8 @@ def host(action: str, outcome: str | None, number: int = 1, **more: Any) -> Even
 
 def found(vms: int, **waves: int) -> Event:
     """So many VMs have turned up, in these waves."""
-    return event("vms.found", vms=vms, waves=waves, hosts=1)
+    names = [f"vm-{number}" for number in range(vms)][:10]
+    return event("vms.found", vms=vms, waves=waves, hosts=["h1"], names=names)
 
 
 def test_hosts_are_counted_by_what_was_done_last() -> None:
@@ -358,8 +359,8 @@ def test_the_hosts_of_a_restore_are_counted() -> None:
         (host("maintain", "unknown"), "unknown: host rack-12-host-01: may or may not be in maintenance"),
         (host("disable", "done", name=None), "host h1 is disabled"),
         (host("disable", "done", name="a\x1b[1m\nb"), "host a\\x1b[1m b is disabled"),
-        (found(3, app=2, db=1), "3 VMs have turned up on hosts that are emptied, to have a turn too (app 2, db 1)"),
-        (found(1, all=1), "1 VM has turned up on hosts that are emptied, to have a turn too"),
+        (found(3, app=2, db=1), "3 VMs have turned up on host h1, to have a turn too (app 2, db 1): vm-0, vm-1, vm-2"),
+        (found(1, all=1), "1 VM has turned up on host h1, to have a turn too: vm-0"),
         (begun(**EVACUATION), "4 targets, 3 to migrate, 1 to stop; 4 hosts to be emptied"),
         (begun(**{**EVACUATION, "to_stop": 0}), "4 targets, 3 to migrate; 4 hosts to be emptied"),
         (begun(to_migrate=None, hosts=None), "4 targets, 4 to stop"),
