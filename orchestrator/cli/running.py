@@ -248,7 +248,9 @@ def _time_lines(shown: Preview) -> list[str]:
         opens = f"from {window.start} " if window.start is not None else ""
         kept = f", nothing is begun that would end in the last {in_words(times.reserve_seconds)}"
         reserve = kept if times.reserve_seconds else ""
-        lines.append(f"window: {opens}to {window.end}{reserve}; at its end: {_AT_END[times.at_end]}")
+        followed = times.at_end == "cold" and any(host.moves for host in shown.hosts)
+        at_end = _AT_END[times.at_end] + (_FOLLOWED if followed else "")
+        lines.append(f"window: {opens}to {window.end}{reserve}; at its end: {at_end}")
     if forecast is not None and forecast.high_seconds:
         low, likely, high = (
             in_words(seconds) for seconds in (forecast.low_seconds, forecast.likely_seconds, forecast.high_seconds)
@@ -257,6 +259,7 @@ def _time_lines(shown: Preview) -> list[str]:
     return lines
 
 
+_FOLLOWED = ", unless it is being migrated, which is followed to its end"
 _AT_END = {
     "finish": "what is in flight ends by the plan's rules",
     "cold": "what is in flight gets a cold stop",

@@ -84,6 +84,11 @@ class Drive(Pump):
         return self._rules.verb is Verb.START
 
     @property
+    def verb(self) -> Verb:
+        """What is done to it now."""
+        return self._rules.verb
+
+    @property
     def legs_taken(self) -> int:
         """How many things were done to it."""
         return 1 if self._rules is self._legs[0] else 2

@@ -142,6 +142,7 @@ class Run:
             self._hosts |= {host for host in chosen if host is not None}
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[Queue, VmRow]] = []
+        self._drives: dict[str, Drive] = {}
         self._at_work = 0
         """Orders that are being carried out beside the flights."""
         self._rested = anyio.Event()
@@ -493,10 +494,12 @@ class Run:
         in_flight, at_end = self._outlook.in_flight, self._window.at_end
         if not in_flight:
             return
-        if at_end != "finish":
+        migrating = sum(drive.verb is Verb.MIGRATE for drive in self._drives.values())
+        cut = in_flight - migrating if at_end == "cold" else in_flight  # what is being migrated has no power to lose
+        if cut and at_end != "finish":
             scope = "VMs in flight, cold" if at_end == "cold" else "VMs in flight, abandoned"
-            self._chronicle.stop("window", scope, count=in_flight)
-        self._tell("window.ended", None, {"in_flight": in_flight, "at_end": at_end})
+            self._chronicle.stop("window", scope, count=cut)
+        self._tell("window.ended", None, {"in_flight": in_flight, "migrating": migrating, "at_end": at_end})
 
     def _pause_or_go(self, pause: bool, who: str) -> str:
         if self._halt:
@@ -545,7 +548,7 @@ class Run:
             record = self._left_out(place) if saved is None else None
             if record is None:
                 self._tell("vm.started", uuid, self._begun_with(place, saved))
-                drive = Drive(means, place, self._ledger.unsettled(uuid), legs, saved)
+                drive = self._drives[uuid] = Drive(means, place, self._ledger.unsettled(uuid), legs, saved)
                 record, state = await drive.run()
                 if record.outcome in {Outcome.FAILED, Outcome.UNKNOWN} or any(
                     attempt.never_arrived for attempt in state.attempts
@@ -575,6 +578,7 @@ class Run:
             self._ledger.lose(error)
         finally:
             self._ledger.at_node.discard(uuid)
+            self._drives.pop(uuid, None)
             self._outlook.ends(uuid)
             self._dispatcher.release(place, telling=seconds is not None)
 

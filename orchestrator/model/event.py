@@ -70,7 +70,7 @@ EVENTS: Mapping[str, Kind] = {
     "window.crossed": Kind("The forecast has crossed the window's close.", ("closes", "end", "likely"), warning=True),
     "window.fits": Kind("The forecast is back within the window.", ("closes", "end", "likely")),
     "window.closed": Kind("No VM is begun with any more.", ("not_reached", "in_flight"), warning=True),
-    "window.ended": Kind("The window has ended with VMs in flight.", ("in_flight", "at_end"), warning=True),
+    "window.ended": Kind("The window has ended with VMs in flight.", ("in_flight", "migrating", "at_end"), warning=True),
     "node.away": Kind("The node does not answer, or takes no query; nothing is sent.", ("detail",), warning=True),
     "node.back": Kind("It answers again.", ("detail",)),
     "brake.lowered": Kind(

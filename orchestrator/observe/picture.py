@@ -165,10 +165,11 @@ class Picture:
             case "run.halted":
                 self.halted = data["reason"]
                 for flight in self.flights.values():  # nothing is sent any more, a cold stop neither
-                    flight.steps = tuple((at, "give_up" if what in _SENDS else what) for at, what in flight.steps)
+                    flight.steps = _give_up(flight.steps)
             case "window.ended" if data["at_end"] != "finish":
                 for flight in self.flights.values():  # which is cut short now, in a way of its own
-                    flight.steps = ()
+                    followed = data["at_end"] == "cold" and flight.phase == "migrate"
+                    flight.steps = _give_up(flight.steps) if followed else ()
             case "run.verifying":
                 self.verifying = True
             case "run.finished":
@@ -252,6 +253,11 @@ def to_come(data: Mapping[str, Any]) -> int:
 def moment(at: str) -> float:
     """Seconds since 1970."""
     return datetime.fromisoformat(at).timestamp()
+
+
+def _give_up(steps: tuple[tuple[float, str], ...]) -> tuple[tuple[float, str], ...]:
+    """The same where nothing is sent any more."""
+    return tuple((at, "give_up" if what in _SENDS else what) for at, what in steps)
 
 
 def _steps(data: Mapping[str, Any]) -> tuple[tuple[float, str], ...]:

@@ -13,10 +13,11 @@ from orchestrator.observe.picture import Flight, Picture, to_come
 
 _ONLY_WAVE = "all"
 _AT_END = {
-    "finish": "they end by the plan's rules",
-    "cold": "they get a cold stop",
-    "abandon": "they are read once and left",
+    "finish": ("ends by the plan's rules", "end by the plan's rules"),
+    "cold": ("gets a cold stop", "get a cold stop"),
+    "abandon": ("is read once and left", "are read once and left"),
 }
+"""What becomes of one VM in flight, and of several."""
 _STEPS = {
     "power_cut": "the node cuts its power",
     "cold": "a cold stop",
@@ -95,7 +96,7 @@ def news(event: Event, before: Picture) -> str | None:
             left = f"{counted(data['not_reached'])} {are(data['not_reached'])} not reached, {data['in_flight']} in flight"
             return f"the window has closed: {left}"
         case "window.ended":
-            return f"the window has ended with {counted(data['in_flight'])} in flight: {_AT_END[data['at_end']]}"
+            return f"the window has ended with {counted(data['in_flight'])} in flight: {_in_flight_at_end(data)}"
         case "run.paused":
             flying = go_on(data["in_flight"], data["hosts_under_way"])
             return f"paused by {one_line(data['by'])}: nothing more is started, {flying}"
@@ -107,6 +108,19 @@ def news(event: Event, before: Picture) -> str | None:
             return "verification could not read every VM"
         case _:
             return None
+
+
+def _in_flight_at_end(data: Mapping[str, Any]) -> str:
+    """`they get a cold stop`; `2 get a cold stop, 3 that are being migrated are followed to their end`."""
+    count, moving = data["in_flight"], data["migrating"] if data["at_end"] == "cold" else 0
+    singular, plural = _AT_END[data["at_end"]]
+    if not moving:
+        return f"it {singular}" if count == 1 else f"they {plural}"
+    followed = (
+        f"{moving} that {are(moving)} being migrated {are(moving)} followed to {'its' if moving == 1 else 'their'} end"
+    )
+    cut = count - moving
+    return f"{cut} {singular if cut == 1 else plural}, {followed}" if cut else followed
 
 
 def _to_do(data: Mapping[str, Any]) -> str:

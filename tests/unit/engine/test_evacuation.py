@@ -563,6 +563,10 @@ def test_the_windows_end_changes_no_host_and_cuts_no_migration(at_end: str) -> N
     assert ("a1", "maintain") not in changed
     assert acts(report, "a2") == EMPTIED
     assert report.run.exit_code in {1, 4}
+    [ended] = [event.data for event in trial.events if event.kind == "window.ended"]
+    assert (ended["in_flight"], ended["migrating"]) == (1, 1)
+    cut = [("VMs in flight, abandoned", 1)] if at_end == "abandon" else []
+    assert [(stop.scope, stop.count) for stop in report.run.stops if stop.scope != "run"] == cut
 
 
 def test_a_maintenance_in_flight_at_the_windows_end_is_sent_once() -> None:

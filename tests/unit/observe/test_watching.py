@@ -280,9 +280,25 @@ def test_after_a_halt_no_cold_stop_is_announced() -> None:
     picture = picture_of(begun(), started("a"), sent("a"), halted, started("b"), sent("b"))
     for flight in picture.slow(NOW + 100):
         assert "cold" not in slow_line(flight, NOW + 100)
-    ended_window = event("window.ended", in_flight=1, at_end="abandon")
+    ended_window = event("window.ended", in_flight=1, migrating=0, at_end="abandon")
     (slow,) = picture_of(begun(), started("a"), sent("a"), ended_window).slow(NOW + 100)
     assert slow.next_step(NOW + 100) is None
+
+
+@pytest.mark.parametrize(
+    ("at_end", "in_flight", "migrating", "words"),
+    [
+        ("finish", 3, 2, "3 VMs in flight: they end by the plan's rules"),
+        ("abandon", 1, 1, "1 VM in flight: it is read once and left"),
+        ("cold", 2, 0, "2 VMs in flight: they get a cold stop"),
+        ("cold", 3, 2, "3 VMs in flight: 1 gets a cold stop, 2 that are being migrated are followed to their end"),
+        ("cold", 1, 1, "1 VM in flight: 1 that is being migrated is followed to its end"),
+    ],
+)
+def test_the_windows_end_says_what_becomes_of_whom(at_end: str, in_flight: int, migrating: int, words: str) -> None:
+    """A migration has no power to cut."""
+    ended = event("window.ended", in_flight=in_flight, migrating=migrating, at_end=at_end)
+    assert news(ended, Picture()) == f"the window has ended with {words}"
 
 
 def test_what_another_process_began_with_is_shown_as_it_is() -> None:
