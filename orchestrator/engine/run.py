@@ -132,6 +132,7 @@ class Run:
         self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
         self._shown_hosts = opening.host_names
         self._hosts = {row.host_uuid for row in opening.rows.values() if row.host_uuid is not None}
+        self._hosts |= {host.row.uuid for host in opening.hosts}
         self._destinations: Destinations | None = None
         if Verb.MIGRATE in self._legs.verbs:
             most = migrate_limits(self._plan).per_host
@@ -276,7 +277,10 @@ class Run:
             firsts = Counter(self._legs.key(row, records[uuid].wave or WAVE)[1] for uuid, row in opening.rows.items())
             counts |= {
                 "hosts": len(self._evacuation.hosts), "to_migrate": firsts[Verb.MIGRATE], "to_stop": firsts[Verb.STOP],
+                "evacuate": self._plan.evacuate.vms if self._plan.evacuate is not None else None,
             }  # fmt: skip
+        if self._changed_hosts is not None:
+            counts["host_actions"] = self._changed_hosts.known
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(

@@ -29,13 +29,16 @@ class Kind:
 
 
 _BEGUN = (
-    "plan", "targets", "to_stop", "to_start", "to_migrate", "hosts", "waves", "closes", "requests_per_second", "in_flight",
+    "plan", "targets", "to_stop", "to_start", "to_migrate", "evacuate", "hosts", "host_actions", "waves", "closes",
+    "requests_per_second", "in_flight",
 )  # fmt: skip
 _LIMITS = ("requests_per_second", "in_flight")
 
 EVENTS: Mapping[str, Kind] = {
     "run.started": Kind(
-        "A run begins: what is to be done by wave, when its window closes, its limits; `hosts` are to be emptied.", _BEGUN
+        "A run begins: what is to be done by wave, when its window closes, its limits; `hosts` are to be emptied, their VMs "
+        "as `evacuate` says, and `host_actions` by host are what is known already of what is done to hosts.",
+        _BEGUN,
     ),
     "run.resumed": Kind("Another process carries a run on; `under_way` had been sent already.", (*_BEGUN, "under_way")),
     "run.hosts": Kind("What hosts are called, by their UUIDs (not in the log).", ("names",), logged=False),

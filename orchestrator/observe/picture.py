@@ -183,6 +183,9 @@ class Picture:
         self.hosts_to_empty = data.get("hosts") or 0
         self.targets, self.to_come = data["targets"], to_come(data) if resumed else data["targets"]
         self.closes = data["closes"]
+        for host, actions in (data.get("host_actions") or {}).items():
+            known = {action: None if outcome is None else HostOutcome(outcome) for action, outcome in actions.items()}
+            self.host_deeds[host] = known
         self.waves = {name: Tally(to_do=count) for name, count in data["waves"].items()}
 
     def _host(self, data: Mapping[str, Any]) -> None:

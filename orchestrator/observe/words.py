@@ -43,12 +43,11 @@ def news(event: Event, before: Picture) -> str | None:
     data = event.data
     match event.kind:
         case "run.started":
-            hosts = f"; {counted(data['hosts'], 'host')} to be emptied" if data.get("hosts") else ""
-            return f"{counted(data['targets'], 'target')}, {_to_do(data)}{hosts}"
+            return f"{counted(data['targets'], 'target')}, {_to_do(data)}{_to_empty(data)}"
         case "run.resumed":
             return (
                 f"carried on: {counted(data['targets'], 'target')}, {to_come(data)} of them without an outcome, "
-                f"{data['under_way']} of those sent already"
+                f"{data['under_way']} of those sent already{_to_empty(data)}"
             )
         case "vm.outcome":
             outcome = Outcome(data["outcome"])
@@ -123,6 +122,10 @@ def _in_flight_at_end(data: Mapping[str, Any]) -> str:
     return f"{cut} {singular if cut == 1 else plural}, {followed}" if cut else followed
 
 
+def _to_empty(data: Mapping[str, Any]) -> str:
+    return f"; {counted(data['hosts'], 'host')} to be emptied" if data.get("hosts") else ""
+
+
 def _to_do(data: Mapping[str, Any]) -> str:
     """`300 to stop`, `30 to migrate, 10 to stop`."""
     start, stop, migrate = (data.get(f"to_{verb}") for verb in ("start", "stop", "migrate"))
@@ -130,7 +133,8 @@ def _to_do(data: Mapping[str, Any]) -> str:
         return f"{start} to start"
     if not migrate:
         return f"{stop} to stop"
-    return f"{migrate} to migrate" + (f", {stop} to stop" if stop else "")
+    otherwise = " or else to stop" if data.get("evacuate") == "migrate_then_stop" else ""
+    return f"{migrate} to migrate{otherwise}" + (f", {stop} to stop" if stop else "")
 
 
 def _host_news(event: Event) -> str | None:

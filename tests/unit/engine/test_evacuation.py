@@ -24,6 +24,7 @@ from orchestrator.model.fault import NodeError, own_error
 from orchestrator.model.outcome import HostOutcome, Outcome, Reason
 from orchestrator.model.report import HostRecord, ReportDocument, VmRecord
 from orchestrator.model.target import HostRow, Lost, Refused, Seen, SendResult, VmRow
+from orchestrator.observe.picture import Picture
 from orchestrator.plan.load import plan_from_text
 from tests.contract.journals import DEAD
 from tests.virtual import run_virtual
@@ -813,6 +814,11 @@ def test_killed_again_and_again_it_comes_to_the_same_end(vms: str, every: float)
     assert sorted(sent) == sorted(trial.cloud.guests)
     changed = [(request.host_uuid, request.event) for _, request in trial.cloud.changed]
     assert sorted(changed) == sorted((one, event) for one in OLD for event in ("disable", "maintain"))
+    begun = max(number for number, event in enumerate(trial.events) if event.kind in {"run.started", "run.resumed"})
+    picture = Picture()
+    for event in trial.events[begun:]:
+        picture(event)
+    assert picture.host_deeds == {host.uuid: dict(acts(report, host.uuid)) for host in report.hosts if host.uuid in OLD}
 
 
 def test_what_migrates_already_counts_at_the_far_end() -> None:

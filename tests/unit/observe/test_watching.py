@@ -350,6 +350,18 @@ def test_hosts_are_counted_by_what_was_done_last() -> None:
     assert picture.hosts_missed() == [("rack-12-host-02", "maintain", HostOutcome.NOT_EMPTY)]
 
 
+def test_hosts_that_are_done_with_already_are_counted() -> None:
+    """A run that is carried on knows what an earlier process did to hosts; a restore, which hosts it is to open."""
+    data = {**begun(**EVACUATION).data, "under_way": 0}
+    known = {"h1": {"disable": "done", "empty": "done", "maintain": "done"}, "h2": {"disable": "done", "maintain": "failed"}}
+    picture = picture_of(event("run.resumed", **data, host_actions=known))
+    assert counts(picture).endswith("; 1/4 hosts in maintenance")
+    assert picture.hosts_missed() == [("h2", "maintain", HostOutcome.FAILED)]
+    start: dict[str, Any] = {"plan": "p", "targets": 1, "to_start": 1, "waves": {"all": 1}, "closes": None}
+    picture = picture_of(event("run.started", **start, host_actions={"h1": {"enable": None}, "h2": {"enable": "already"}}))
+    assert counts(picture).endswith("; 1/2 hosts back")
+
+
 def test_the_hosts_of_a_restore_are_counted() -> None:
     """Enabled, or disabled as they were before: both are back."""
     start: dict[str, Any] = {"plan": "p", "targets": 1, "to_start": 1, "waves": {"all": 1}, "closes": None}
@@ -378,11 +390,15 @@ def test_the_hosts_of_a_restore_are_counted() -> None:
         (found(3, app=2, db=1), "3 VMs have turned up on host h1, to have a turn too (app 2, db 1): vm-0, vm-1, vm-2"),
         (found(1, all=1), "1 VM has turned up on host h1, to have a turn too: vm-0"),
         (begun(**EVACUATION), "4 targets, 3 to migrate, 1 to stop; 4 hosts to be emptied"),
+        (
+            begun(**EVACUATION, evacuate="migrate_then_stop"),
+            "4 targets, 3 to migrate or else to stop, 1 to stop; 4 hosts to be emptied",
+        ),
         (begun(**{**EVACUATION, "to_stop": 0}), "4 targets, 3 to migrate; 4 hosts to be emptied"),
         (begun(to_migrate=None, hosts=None), "4 targets, 4 to stop"),
         (
             event("run.resumed", **begun(9, **EVACUATION).data, under_way=2),
-            "carried on: 9 targets, 4 of them without an outcome, 2 of those sent already",
+            "carried on: 9 targets, 4 of them without an outcome, 2 of those sent already; 4 hosts to be emptied",
         ),
     ],
 )

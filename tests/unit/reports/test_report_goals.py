@@ -97,7 +97,8 @@ def test_the_verdict_of_a_restore_tells_of_its_hosts() -> None:
     enabled, not_enabled = deed("enable", HostOutcome.DONE, 1), deed("enable", HostOutcome.FAILED, 1, error=ENTER)
     left = deed("disable", HostOutcome.LEFT, 1)
     assert verdict(restored(enabled)) == "The only host is back as it was. The only VM is running."
-    wanted = "1 of 3 hosts is back as it was; 1 is not: rack-12-host-02 (could not be enabled: HOST.1001 <- SYS.1003); "
+    cause = "could not be enabled and connected: HOST.1001 <- SYS.1003"
+    wanted = f"1 of 3 hosts is back as it was; 1 is not: rack-12-host-02 ({cause}); "
     assert verdict(restored(enabled, not_enabled, left)).startswith(f"{wanted}1 was left alone. ")
 
 
