@@ -18,16 +18,12 @@ from orchestrator.engine.window import ending_at
 from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import HostKept, Journal
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import HOST_GOOD, Outcome
+from orchestrator.model.outcome import HOST_GOOD, RETRIED, Outcome
 from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
 from orchestrator.plan.load import PlanFile, Selected, plan_from_text
 from orchestrator.plan.model import Evacuate, HostSelection, Plan, Targets, WaveLimits
-
-RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
-"""What a retry takes up, and nothing else."""
-
 
 _JUDGED_ANEW = frozenset({None, Outcome.FAILED, Outcome.UNKNOWN})
 """Outcomes that a job's end or verification may still change."""

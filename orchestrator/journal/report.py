@@ -1,7 +1,8 @@
 """A run's report, made from the journal's tables in one pass and read VM by VM afterwards."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from orchestrator.journal import store
 from orchestrator.journal.interface import HostKept
@@ -12,7 +13,7 @@ from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord, ca
 def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     """The report of a run, finished or not. Raises KeyError for an unknown run."""
     run, hosts, waves = store.read_run(connection, run_id)
-    hosts = _with_actions(hosts, store.read_hosts(connection, run_id))
+    hosts = _with_actions(hosts, store.read_hosts(connection, run_id), partial(_totals_on, connection, run_id))
     held = store.read_lock(connection, run_id)
     return RunReport(
         run=run,
@@ -25,22 +26,34 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
     )
 
 
-def _with_actions(hosts: Sequence[HostRecord], kept: Sequence[HostKept]) -> list[HostRecord]:
-    """The hosts as the run's end has left them, or while it goes on as they were found, with what was done to each."""
+def _with_actions(
+    hosts: Sequence[HostRecord], kept: Sequence[HostKept], totals_on: Callable[[str], dict[str, int]]
+) -> list[HostRecord]:
+    """The hosts as the run's end has left them, or while it goes on as far as the journal knows: what was done to each, the
+    state that it had then, and the outcomes of the VMs that were on it.
+    """
     changed = {one.row.uuid: one for one in kept}
     made = [
         host.model_copy(update={"actions": changed.pop(host.uuid).actions}) if host.uuid in changed else host
         for host in hosts
     ]
     for one in changed.values():
-        row = one.row
+        row, states = one.row, [action.state for action in one.actions if action.state is not None]
         made.append(
             HostRecord(
-                uuid=row.uuid, name=row.name, status=row.status, state=row.state, totals={}, left_on_host=None,
-                actions=one.actions,
+                uuid=row.uuid, name=row.name, status=row.status, state=[row.state, *states][-1],
+                totals=totals_on(row.uuid), left_on_host=None, actions=one.actions,
             )
         )  # fmt: skip
     return made
+
+
+def _totals_on(connection: sqlite3.Connection, run_id: str, host: str) -> dict[str, int]:
+    """As `totals`, of one host, without zeros."""
+    statement = "SELECT outcome, count(*) FROM vm WHERE run_id = ? AND host_uuid = ? GROUP BY outcome"
+    counted = dict(connection.execute(statement, (run_id, host)).fetchall())
+    found = {outcome.value: counted[outcome.value] for outcome in Outcome if outcome.value in counted}
+    return {"targets": sum(counted.values()), **found} if counted else {}
 
 
 def totals(connection: sqlite3.Connection, run_id: str) -> dict[str, int]:

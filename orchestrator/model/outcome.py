@@ -48,6 +48,9 @@ STOPPED = frozenset({Outcome.STOPPED_CLEAN, Outcome.STOPPED_FORCED, Outcome.STOP
 BAD = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_FOUND})
 """Outcomes with a cause that a report groups them by; they make the exit code 1."""
 
+RETRIED = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.CAME_BACK, Outcome.NOT_REACHED})
+"""What a retry takes up, and nothing else."""
+
 GOOD = STOPPED | {
     Outcome.ALREADY_STOPPED,
     Outcome.SKIPPED,

@@ -21,7 +21,7 @@ _AT_END = {
 _STEPS = {
     "power_cut": "the node cuts its power",
     "cold": "a cold stop",
-    "stop": "a stop",
+    "stop": "it is given up, and stopped if it still runs",
     "give_up": "it is given up, and read once more",
 }
 _PHASES = {

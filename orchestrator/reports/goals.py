@@ -98,7 +98,9 @@ def action_why(action: HostActionRecord) -> str:
 def host_line(host: HostRecord, report: RunReport) -> str:
     """Whether it is empty, where that is known, and what was done to it; raw text."""
     stand = [standing_phrase(host)] if standings_known(report) else []
-    return "; ".join([*stand, *map(action_line, host.actions)])
+    # What is left on it is said by its standing, and listed.
+    told = [action for action in host.actions if not (action.action == "empty" and host.left_on_host)]
+    return "; ".join([*stand, *map(action_line, told)])
 
 
 def standings_known(report: RunReport) -> bool:
@@ -107,12 +109,15 @@ def standings_known(report: RunReport) -> bool:
 
 
 def notable(report: RunReport) -> list[HostRecord]:
-    """Hosts that somebody has to look at, the worst first: not empty, or not as the run was to leave them."""
+    """Hosts that somebody has to look at, the worst first: not empty, or not as the run was to leave them. While it goes on
+    also those with which it has begun.
+    """
     known, run = standings_known(report), report.run
     meant = {host.uuid for host in subjects(report)}
 
     def fine(host: HostRecord) -> bool:
-        if host.uuid in meant and goal(host, run) in {Goal.MISSED, Goal.LEFT}:
+        stand = goal(host, run) if host.uuid in meant else None
+        if stand in {Goal.MISSED, Goal.LEFT} or (stand is Goal.PENDING and host.actions):
             return False
         return not known or standing(host) is Standing.EMPTY
 
@@ -135,7 +140,8 @@ def goals_sentence(report: RunReport) -> str:
     for host in hosts:
         by[goal(host, run)].append(host)
     reached = len(by[Goal.REACHED])
-    be = _be(reached) if ended else f"{'was' if reached == 1 else 'were'}, when last read,"
+    one = reached == 1 or len(hosts) == 1
+    be = _be(int(one)) if ended else f"{'was' if one else 'were'}, when last read,"
     if reached == len(hosts):
         which = "The only host" if reached == 1 else f"All {reached} hosts"
         return f"{which} {be} {_state(run, reached)}."

@@ -70,7 +70,7 @@ def standing_phrase(host: HostRecord) -> str:
         case Standing.UNREAD:
             return "what runs there could not be read"
         case Standing.OCCUPIED:
-            return f"{len(host.left_on_host or ())} left"
+            return f"{counted(len(host.left_on_host or ()))} left"
         case Standing.DOUBTFUL:
             return "nothing found there, but " + "; ".join(_doubts(host))
         case Standing.EMPTY:

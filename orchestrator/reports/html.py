@@ -18,6 +18,7 @@ from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.html_data import CAUSE_COLUMNS, NAME_COLUMNS, PageData
 from orchestrator.reports.html_hosts import hosts_part
 from orchestrator.reports.html_parts import bullets, data, show, some, table
+from orchestrator.reports.onward import onward
 from orchestrator.reports.verdict import verdict, verdict_tone
 from orchestrator.reports.wording import (
     action_words,
@@ -151,6 +152,8 @@ def _head(report: RunReport) -> Iterator[str]:
     yield f'<div class="verdict {verdict_tone(report)}"><p>{data(verdict(report), 1000)}</p>'
     if how := how_stopped(report.totals):
         yield f"<p>{data(how, 1000)}</p>"
+    if text := onward(report):
+        yield f"<p>{data(text, 500)}</p>"
     yield "</div>\n<dl>"
     node = f" (ZStack {run.node_version})" if run.node_version else ""
     for key, value in (

@@ -12,6 +12,7 @@ from orchestrator.reports.explain import explanation, seconds_text
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.goals import Goal, action_line, by_goal, goal, shortfall, standings_known, subjects
 from orchestrator.reports.hosts import NO_HOST, HostNames, hosts_sentence, left_phrase, standing_phrase
+from orchestrator.reports.onward import onward
 from orchestrator.reports.verdict import verdict
 from orchestrator.reports.wording import (
     SIMPLE,
@@ -60,6 +61,8 @@ def _head(report: RunReport, facts: Facts) -> Iterator[str]:
     run = report.run
     yield f"# {_data(run.plan)}: run {_data(run.id)}\n"
     yield f"**{_data(verdict(report), 1000)}** {how_stopped(report.totals)}".rstrip() + "\n"
+    if text := onward(report):
+        yield f"{_data(text, 500)}\n"
     about = [
         ("Reference", run.reference),
         ("Action", action_words(run)),

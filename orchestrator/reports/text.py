@@ -11,6 +11,7 @@ from orchestrator.model.safe import clip, columns, visible, wrap
 from orchestrator.reports.facts import Facts, gather
 from orchestrator.reports.goals import host_line, notable, standings_known
 from orchestrator.reports.hosts import Standing, hosts_sentence, left_phrase, standing
+from orchestrator.reports.onward import onward
 from orchestrator.reports.verdict import verdict
 from orchestrator.reports.wording import (
     action_words,
@@ -36,7 +37,7 @@ class TextReport:
     extension = "txt"
 
     def render(self, report: RunReport, out: TextIO) -> None:
-        """Verdict, run, totals, causes, VMs to follow up, hosts, notes."""
+        """Verdict, run, totals, causes, VMs to follow up, hosts, notes, and what can be done next."""
         facts = gather(report)
         sections = (
             _head(report),
@@ -48,6 +49,7 @@ class TextReport:
             _hosts(report),
             _waves(report.waves),
             _notes(report, facts),
+            _onward(report),
         )
         between = ""
         for section in sections:
@@ -182,6 +184,11 @@ def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
             yield wrap(note, width=WIDTH, rest="  ")
     warnings = report.run.warnings
     yield from _bounded((_item(f"Warning: {clip(text, 400)}") for text in warnings), len(warnings))
+
+
+def _onward(report: RunReport) -> Iterator[str]:
+    if text := onward(report):
+        yield wrap(text, width=WIDTH, rest="  ")
 
 
 def _item(text: str) -> str:

@@ -55,13 +55,10 @@ def _standing(report: RunReport) -> str:
         return "No VM was a target."
     done, state = _done(report)
     ended = settled(report.run)
-    are = "are" if ended else "were, when last read,"
+    one = targets == 1
+    are = ("is" if one else "are") if ended else f"{'was' if one else 'were'}, when last read,"
     if done == targets:
-        return (
-            f"The only VM {'is' if ended else 'was, when last read,'} {state}."
-            if targets == 1
-            else f"All {targets} VMs {are} {state}."
-        )
+        return f"{'The only VM' if targets == 1 else f'All {targets} VMs'} {are} {state}."
     others = "; ".join(_others(totals))
     return f"{done} of {counted(targets)} {are} {state}" + (f"; {others}." if others else ".")
 

@@ -338,7 +338,7 @@ async def test_hosts_are_kept_with_what_is_done_to_them(journal: Journal) -> Non
     assert [one.row for one in found] == rows
     assert (found[0].actions, found[0].state) == ((replace(disable, state="Disabled"),), '{"state": 2}')
     assert (found[1].actions, found[1].state) == ((disable,), None)
-    done = replace(disable, outcome=HostOutcome.DONE, error={"code": "HOST.1001", "odd": [None]})
+    done = replace(disable, state="Disabled", outcome=HostOutcome.DONE, error={"code": "HOST.1001", "odd": [None]})
     await journal.act(run.id, rows[0].uuid, 0, done, None)
     await journal.act(run.id, rows[0].uuid, 1, HostActionRecord(action="empty"), None)
     report = journal.report(run.id).document()
@@ -347,6 +347,10 @@ async def test_hosts_are_kept_with_what_is_done_to_them(journal: Journal) -> Non
         (rows[1].uuid, ["disable"]),
     ]
     assert report.hosts[0].actions[0] == done
+    assert [(host.state, host.totals) for host in report.hosts] == [("Disabled", {}), ("Enabled", {})]
+    await journal.join(run.id, [replace(vm, host_uuid=rows[0].uuid) for vm in some_vms(2, 3)])
+    await journal.settle(run.id, replace(some_vms(2)[0], host_uuid=rows[0].uuid, outcome=Outcome.FAILED))
+    assert journal.report(run.id).hosts[0].totals == {"targets": 2, "failed": 1}
     ended = HostRecord(uuid=rows[0].uuid, name="kvm-2", status="Connected", state="Disabled", totals={}, left_on_host=())
     await journal.finish(run, [ended], [])
     [first, second] = journal.report(run.id).hosts

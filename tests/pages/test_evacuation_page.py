@@ -36,7 +36,7 @@ def test_the_hosts_table_says_what_was_done(show: Show) -> None:
         page = show(evacuated(last=REFUSED), **context).page
         expect(page.locator(".verdict p").first).to_contain_text("2 of 4 hosts are empty and in maintenance; 2 are not")
         cells = hosts_table(page, "rack-12-host-02")
-        assert cells[1] == "not empty\n2 left"
+        assert cells[1] == "not empty\n2 VMs left"
         assert re.fullmatch(r"disable: done 14:00:03Z\s+maintain: not empty 14:05:01Z\s+2 VMs are left .*", cells[2])
         assert "keeper (UserVm, Running, protected)" in cells[3]
         assert "HOST.1001 <- SYS.1003: a volume is busy" in hosts_table(page, "rack-12-host-04")[2]

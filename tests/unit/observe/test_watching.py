@@ -421,7 +421,9 @@ def test_a_migration_is_told_as_one() -> None:
     picture = picture_of(begun(**EVACUATION), started("a"), migration)
     (slow,) = picture.slow(NOW + 40)
     words = "vm a on kvm-h1: migrating for 40 s, usually 20 s in all"
-    assert slow_line(slow, NOW + 40) == f"{words}; {rfc3339(NOW + 250)[11:19]}Z: a stop"
+    assert (
+        slow_line(slow, NOW + 40) == f"{words}; {rfc3339(NOW + 250)[11:19]}Z: it is given up, and stopped if it still runs"
+    )
     picture(event("run.halted", reason="operator", jobs=1))
     assert "given up" in slow_line(slow, NOW + 40)
     picture(ended("a", "migrated"))

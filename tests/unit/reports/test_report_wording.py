@@ -63,7 +63,7 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
             {"targets": 1},
             {"status": "interrupted"},
             "Interrupted; jobs may go on at the node, and `orchestrator resume r1` carries on. "
-            "0 of 1 VM were, when last read, stopped; 1 has no outcome.",
+            "0 of 1 VM was, when last read, stopped; 1 has no outcome.",
         ),
         (
             {"targets": 9},

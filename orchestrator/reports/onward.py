@@ -1,0 +1,25 @@
+"""What can be done after a run that has ended, as the commands that do it."""
+
+from orchestrator.model.outcome import RETRIED, STOPPED, HostOutcome
+from orchestrator.model.report import RunReport
+from orchestrator.model.safe import visible
+from orchestrator.reports.goals import Goal, goal, settled, subjects
+
+
+def onward(report: RunReport) -> str:
+    """A sentence; empty where nothing is left to be done, or where the verdict says how a run is carried on."""
+    run = report.run
+    if not settled(run):
+        return ""
+    stops, hosts = run.action == "stop", subjects(report)
+    left = any(report.totals.get(word, 0) for word in RETRIED) or any(goal(host, run) is Goal.MISSED for host in hosts)
+    parts = []
+    if left:
+        again = f"retry {visible(run.id)}" if stops else f"restore {visible(run.parent_run or run.id)}"
+        parts.append(f"`orchestrator {again}` takes up what is left")
+    undone = ["starts what was stopped"] if any(report.totals.get(word, 0) for word in STOPPED) else []
+    if any(action.outcome is HostOutcome.DONE and action.action != "empty" for host in hosts for action in host.actions):
+        undone.insert(0, "opens the hosts again")
+    if stops and undone and run.parent_run is None:  # a retry is undone together with the run that it takes up
+        parts.append(f"`orchestrator restore {visible(run.id)}` {' and '.join(undone)}")
+    return f"Next: {'; '.join(parts)}." if parts else ""
