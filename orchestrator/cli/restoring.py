@@ -17,6 +17,7 @@ from orchestrator.engine.forecast import Forecast
 from orchestrator.engine.undo import Undo
 from orchestrator.engine.window import in_words
 from orchestrator.journal.interface import Journal
+from orchestrator.model.counts import counted, first_few
 from orchestrator.model.report import RunRecord, RunReport
 from orchestrator.model.safe import one_line
 from orchestrator.model.states import Verb
@@ -56,7 +57,9 @@ def restore(
 
         return job
 
-    return conductor.conduct(prepare, nothing="nothing to restore: no VM or host is still as the run left it")
+    return conductor.conduct(
+        prepare, nothing="nothing to restore: it stopped no VM and closed no host that is still as it left it"
+    )
 
 
 def _find(conductor: Conductor, name: str) -> RunRecord:
@@ -79,12 +82,11 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
     async def confirm(undo: Undo, forecast: Forecast) -> bool:
         to_start = len(undo.rows)
         click.echo(f"plan {one_line(record.plan)} at {record.endpoint}, stopped by run {record.id}")
-        click.echo(f"  {to_start:>6} to start")
-        opening = undo.to_open()
-        if opening:
-            names = [one_line(host.row.name or host.row.uuid, 60) for host in opening]
-            more = f" and {len(names) - _MOST_HOSTS} more" if len(names) > _MOST_HOSTS else ""
-            click.echo(f"  {len(opening):>6} hosts to open first: {', '.join(names[:_MOST_HOSTS])}{more}")
+        click.echo(f"  {to_start:>6} to start" + (f", {undo.paused} of them Paused before" if undo.paused else ""))
+        for line in _opening_lines(undo):
+            click.echo(f"  {line}")
+        if undo.migrated:
+            click.echo(f"  {undo.migrated:>6} migrated, to stay where {'it is' if undo.migrated == 1 else 'they are'}")
         for word, count in Counter(vm.outcome for vm in undo.records if vm.outcome is not None).items():
             click.echo(f"  {count:>6} {word.replace('_', ' ')}")
         waves = Counter(vm.wave for vm in undo.records if vm.outcome is None)
@@ -102,10 +104,27 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
             click.echo(f"  and {len(lines) - _MOST_NAMED} more, which the report will name")
         version = one_line(undo.facts.version or "of an unknown version")
         click.echo(f"node {record.endpoint}, ZStack {version}, as {who}")
-        hosts = f"Open {len(opening)} hosts and start" if opening else "Start"
-        return await ask_yes(f"{hosts} {to_start} VMs at {record.endpoint}?", record.plan if to_start > MANY else None)
+        hosts = len(undo.to_open())
+        todo = [f"open {counted(hosts, 'host')}"] * bool(hosts) + [f"start {counted(to_start)}"] * bool(to_start)
+        words = " and ".join(todo)
+        question = f"{words[:1].upper()}{words[1:]} at {record.endpoint}?"
+        return await ask_yes(question, record.plan if to_start > MANY else None)
 
     return confirm
+
+
+_OPENING = {"enable": "to open first", "disable": "to take out of maintenance first, and to stay Disabled as before"}
+
+
+def _opening_lines(undo: Undo) -> list[str]:
+    """The hosts that are changed first, by what they become."""
+    lines = []
+    for action, words in _OPENING.items():
+        names = [host.row.name or host.row.uuid for host in undo.to_open() if host.actions[0].action == action]
+        if names:
+            shown = first_few((one_line(name, 60) for name in names), _MOST_HOSTS)
+            lines.append(f"{len(names):>6} host{'s' * (len(names) != 1)} {words}: {shown}")
+    return lines
 
 
 def _host_lines(undo: Undo) -> list[str]:
@@ -113,20 +132,22 @@ def _host_lines(undo: Undo) -> list[str]:
     counts = Counter(row.host_uuid for row in undo.rows.values() if row.host_uuid is not None)
     if not counts:
         return []
-    lines = [f"{len(counts)} host{'s' * (len(counts) != 1)}, where the VMs came from"]
-    told = sorted(counts, key=lambda uuid: (_usable(undo.hosts.get(uuid)), -counts[uuid]))
+    opened = {host.row.uuid for host in undo.to_open() if host.actions[0].action == "enable"}
+
+    def takes_them(uuid: str) -> bool:
+        host = undo.hosts.get(uuid)
+        return uuid in opened or (host is not None and (host.status, host.state) == ("Connected", "Enabled"))
+
+    lines = [f"{counted(len(counts), 'host')}, where the VMs came from"]
+    told = sorted(counts, key=lambda uuid: (takes_them(uuid), -counts[uuid]))
     for uuid in told[:_MOST_HOSTS]:
         host = undo.hosts.get(uuid)
         name = one_line(host.name or uuid) if host is not None else uuid
-        odd = "" if _usable(host) else f"; {_state(host)}, so that they may start elsewhere"
-        lines.append(f"  {name}: {counts[uuid]} VM{'s' * (counts[uuid] != 1)}{odd}")
+        odd = "" if takes_them(uuid) else f"; {_state(host)}, so that they may start elsewhere"
+        lines.append(f"  {name}: {counted(counts[uuid])}{odd}")
     if len(told) > _MOST_HOSTS:
         lines.append(f"  and {len(told) - _MOST_HOSTS} more")
     return lines
-
-
-def _usable(host: HostRow | None) -> bool:
-    return host is not None and (host.status, host.state) == ("Connected", "Enabled")
 
 
 def _state(host: HostRow | None) -> str:

@@ -22,7 +22,7 @@ from orchestrator.model.target import HostRow, Seen, VmRow
 from orchestrator.plan.model import Plan
 
 _LATE = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
-_TELLING = STOPPED | _LATE | {Outcome.CAME_BACK}
+_TELLING = STOPPED | _LATE | {Outcome.CAME_BACK, Outcome.MIGRATED}
 """Outcomes of a later run that replace an earlier one's word: it did something, or found it running again."""
 
 
@@ -41,6 +41,10 @@ class Undo:
     facts: NodeFacts
     known: Known
     hosts: Mapping[str, HostRow]
+    migrated: int = 0
+    """VMs that the runs migrated, and that stay where they are."""
+    paused: int = 0
+    """Of those to be started, VMs that were Paused when they were stopped, and will be Running."""
     closed: Sequence[HostBefore] = ()
     """Hosts that the runs disabled or put into maintenance, each with what is to be done to it, or what is said of it."""
 
@@ -107,7 +111,8 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
     """How everything that these runs stopped stands now. Raises NodeUnreachableError, RefusedError, LoginError."""
     try:
         facts = await cloud.facts()
-        stopped = _last_words(members, journal, cloud)
+        last = _last_words(members, journal, cloud)
+        stopped = {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
         seen = await cloud.read(list(stopped))
         closed = await _closed_hosts(members, journal, cloud)
     except NodeAwayError as error:
@@ -132,7 +137,10 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
             rows[uuid] = replace(now.row, host_uuid=before.host_uuid)
     known = known_from(took, [Verb.START], list(rows))
     hosts = {row.host_uuid for row in rows.values() if row.host_uuid is not None}
-    return Undo(records, rows, late, facts, known, await told_hosts(cloud, sorted(hosts)), closed)
+    migrated = sum(vm.outcome is Outcome.MIGRATED for vm, _ in last.values())
+    paused = sum(stopped[uuid][0].state_before == "Paused" for uuid in rows)
+    host_rows = await told_hosts(cloud, sorted(hosts))
+    return Undo(records, rows, late, facts, known, host_rows, migrated, paused, closed)
 
 
 @dataclass(slots=True)
@@ -237,8 +245,8 @@ def reversed_plan(plan: Plan) -> Plan:
 
 
 def _last_words(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) -> dict[str, tuple[VmRecord, float | None]]:
-    """What these runs stopped, or failed to, in the plan's order: the last word of a stop, without inventory, and the
-    `lastOpDate` that any of them read last. A restore that failed has changed that too.
+    """What these runs did to each VM, in the plan's order: the last word that is none of a restore, without inventory, and
+    the `lastOpDate` that any of them read last. A restore that failed has changed that too.
     """
     last: dict[str, tuple[VmRecord, float | None]] = {}
     for member in members:
@@ -251,7 +259,7 @@ def _last_words(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) ->
             moment = row.last_op if row is not None and row.last_op is not None else moment
             said = word if starts else replace(vm, inventory=None, attempts=())
             last[vm.uuid] = (said, moment)
-    return {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
+    return last
 
 
 def _standing(before: VmRecord, now: Seen | None, moment: float | None) -> VmRecord:

@@ -103,7 +103,7 @@ def test_there_and_back(cli: Cli, racks: Node) -> None:
     assert cli.report()["totals"]["started"] == 1
     again = cli("restore", run_id, "--yes")
     assert (again.code, again.out) == (0, "")
-    assert "nothing to restore: no VM or host is still as the run left it" in again.err
+    assert "nothing to restore: it stopped no VM and closed no host that is still as it left it" in again.err
     refused(cli("retry", cli.report()["run"]["id"], "--yes"), 3, "is a restore", f"orchestrator restore {run_id}")
 
 
@@ -124,7 +124,9 @@ def test_the_questions(cli: Cli, racks: Node) -> None:
     terminal = Terminal(cli, "restore", "last")
     wait_until(lambda: "Type yes" in terminal.seen, "the question")
     assert "2 hosts to open first: rack-" in terminal.seen
-    assert f"Open 2 hosts and start 1 VMs at {racks.endpoint}?" in terminal.seen
+    assert "4 migrated, to stay where they are" in terminal.seen
+    assert "elsewhere" not in terminal.seen
+    assert f"Open 2 hosts and start 1 VM at {racks.endpoint}?" in terminal.seen
     terminal.type("no\n")
     assert terminal.end() == 3
     assert changes(racks) == sent
