@@ -171,7 +171,8 @@ def report_of(vms: list[VmRecord], hosts: tuple[HostRecord, ...], **run: Any) ->
     """A report over these."""
     given: dict[str, Any] = {
         "status": "finished", "finished_at": at(620), "exit_code": 1,
-        "evacuate": EvacuationRecord(vms="migrate_then_stop", hosts="maintain"), **run,
+        "evacuate": EvacuationRecord(vms="migrate_then_stop", hosts="maintain"),
+        "destinations": {ELSEWHERE[0]: "rack-9-host-01"}, **run,
     }  # fmt: skip
     causes = [vm for vm in vms if cause_of_failure(vm) is not None]
     return RunReport(

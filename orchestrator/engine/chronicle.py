@@ -44,9 +44,16 @@ class Chronicle:
         self._waves[name] = wave
 
     def finish(
-        self, status: RunStatus, ended_by: EndedBy | None, exit_code: int, host_names: Mapping[str, str]
+        self,
+        status: RunStatus,
+        ended_by: EndedBy | None,
+        exit_code: int,
+        host_names: Mapping[str, str],
+        destinations: Mapping[str, str],
     ) -> RunRecord:
-        """The record of a run that is over. `host_names` by UUID: a budget was crossed under its host's UUID."""
+        """The record of a run that is over. `host_names` by UUID: a budget was crossed under its host's UUID. `destinations`
+        are the names by UUID of hosts that VMs were migrated to.
+        """
         names = {f"host {uuid}": f"host {name}" for uuid, name in host_names.items()}
         self.run = self.run.model_copy(
             update={
@@ -54,6 +61,7 @@ class Chronicle:
                 "ended_by": ended_by,
                 "exit_code": exit_code,
                 "finished_at": self._clock.wall(),
+                "destinations": dict(destinations),
                 "stops": tuple(stop.model_copy(update={"scope": names.get(stop.scope, stop.scope)}) for stop in self._stops),
             }
         )

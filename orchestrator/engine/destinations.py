@@ -1,7 +1,7 @@
 """Where VMs are migrated to: a host that the node offers, outside those that are emptied, with room for one more."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -29,14 +29,24 @@ class Found:
 
 
 class Destinations:
-    """Hosts that VMs go to. `leaving`: those that are emptied; `per_host`: migrations that one host takes at a time.
+    """Hosts that VMs go to. `leaving`: those that are emptied; `per_host`: migrations that one host takes at a time;
+    `chosen`: those that an earlier process has chosen; `told` is handed the name of each that is chosen for the first time.
 
     Of the node's candidates the one with the fewest migrations under way is taken, and among those the one that was given
     the fewest VMs: the node's own order may send all to one. `scale` compresses our own pace.
     """
 
     def __init__(
-        self, cloud: Cloud, outage: Outage, halt: Halt, leaving: frozenset[str], *, per_host: int, scale: float = 1.0
+        self,
+        cloud: Cloud,
+        outage: Outage,
+        halt: Halt,
+        leaving: frozenset[str],
+        *,
+        per_host: int,
+        scale: float = 1.0,
+        chosen: Iterable[str] = (),
+        told: Callable[[Mapping[str, str]], None] = lambda names: None,
     ) -> None:
         self._cloud = cloud
         self._outage = outage
@@ -47,11 +57,18 @@ class Destinations:
         self._coming = Counter[str]()
         self._given = Counter[str]()
         self._names: dict[str, str] = {}
+        self._chosen = set(chosen)
+        self._told = told
         self._freed = anyio.Event()
 
     def name(self, host: str) -> str:
         """What a host is called, as far as it was ever a candidate, or learned."""
         return self._names.get(host, host)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """By UUID, of those that were ever chosen, as far as they are known."""
+        return {host: self._names[host] for host in sorted(self._chosen) if host in self._names}
 
     def learn(self, names: Mapping[str, str]) -> None:
         """What hosts are called that an earlier process has chosen."""
@@ -88,6 +105,9 @@ class Destinations:
             if self._coming[best] < self._per_host or self._halt:
                 self._coming[best] += 1
                 self._given[best] += 1
+                if best not in self._chosen:
+                    self._chosen.add(best)
+                    self._told({best: self.name(best)})
                 return best
             self._freed = anyio.Event() if self._freed.is_set() else self._freed
             async with anyio.create_task_group() as either:

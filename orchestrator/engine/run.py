@@ -136,11 +136,12 @@ class Run:
         self._destinations: Destinations | None = None
         if Verb.MIGRATE in self._legs.verbs:
             most = migrate_limits(self._plan).per_host
+            chosen = {one.host_uuid for record in opening.records for one in record.attempts if one.host_uuid is not None}
             self._destinations = Destinations(
-                cloud, self._outage, self._halt, self._legs.leaving, per_host=most, scale=self._scale
-            )
-            chosen = (one.host_uuid for record in opening.records for one in record.attempts)
-            self._hosts |= {host for host in chosen if host is not None}
+                cloud, self._outage, self._halt, self._legs.leaving, per_host=most, scale=self._scale, chosen=chosen,
+                told=lambda names: self._tell("run.hosts", None, {"names": dict(names)}),
+            )  # fmt: skip
+            self._hosts |= chosen
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[Queue, VmRow]] = []
         self._drives: dict[str, Drive] = {}
@@ -685,7 +686,8 @@ class Run:
             hosts_succeeded=hosts_done is None or (hosts_done.succeeded and not left),
         )  # fmt: skip
         names = {host.uuid: host.name for host in hosts if host.name is not None}
-        run = self._chronicle.finish(status, ended_by, code, names)
+        destinations = self._destinations.names if self._destinations is not None else {}
+        run = self._chronicle.finish(status, ended_by, code, names, destinations)
         await self._journal.finish(run, hosts, self._chronicle.waves(records))
         self._tell("run.finished", None, {"status": status, "exit_code": code})
         return self._journal.report(self._id)

@@ -263,6 +263,9 @@ class RunRecord(_Record):
     warnings: tuple[str, ...] = ()
     window: WindowRecord | None = None
     evacuate: EvacuationRecord | None = None
+    destinations: dict[str, str] = Field(
+        default_factory=dict, description="Names by UUID of hosts that VMs were migrated to, or were to be."
+    )
 
 
 class ReportDocument(_Record):

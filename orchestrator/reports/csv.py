@@ -32,6 +32,7 @@ COLUMNS = (
     "cause",
     "error_details",
     "migrated_to",
+    "migrated_to_name",
 )
 
 # A spreadsheet runs a cell that starts with one of these; the wide forms are the same keys under an Asian
@@ -47,7 +48,7 @@ class CsvReport:
 
     def render(self, report: RunReport, out: TextIO) -> None:
         """The header, then one row a VM in the plan's order."""
-        names = HostNames(report.hosts)
+        names = HostNames.of(report)
         writer = csv.writer(out, lineterminator="\r\n")
         writer.writerow(COLUMNS)
         writer.writerows(_row(vm, names) for vm in report.vms())
@@ -76,6 +77,7 @@ def _row(vm: VmRecord, names: HostNames) -> Iterator[str]:
     yield _cell(cause_of(vm.error))
     yield _cell(words_of(vm.error))
     yield _cell(vm.migrated_to)
+    yield _cell(names.name(vm.migrated_to))
 
 
 def _cell(text: str | None) -> str:

@@ -77,7 +77,7 @@ class Facts:
 def gather(report: RunReport) -> Facts:
     """One pass over the VMs; what is kept does not grow with their number."""
     facts = Facts(deed=deed_of(report.run))
-    names = HostNames(report.hosts)
+    names = HostNames.of(report)
     finished = _moment(report.run.finished_at)
     for vm in report.vms():
         facts.counts[vm.outcome] += 1

@@ -147,7 +147,7 @@ def goals_sentence(report: RunReport) -> str:
         return f"{which} {be} {_state(run, reached)}."
     parts = [f"{reached} of {counted(len(hosts), 'host')} {be} {_state(run, reached)}"]
     if wrong := by[Goal.MISSED]:
-        parts.append(f"{len(wrong)} {_be(len(wrong))} not: {_named(wrong, HostNames(report.hosts))}")
+        parts.append(f"{len(wrong)} {_be(len(wrong))} not: {_named(wrong, HostNames.of(report))}")
     if left := len(by[Goal.LEFT]):
         parts.append(f"{left} {'was' if left == 1 else 'were'} left alone")
     if pending := len(by[Goal.PENDING]):

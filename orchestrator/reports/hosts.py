@@ -1,11 +1,13 @@
 """What a report says of hosts: their names, and whether they are really empty."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Self
 
 from orchestrator.model.counts import counted
-from orchestrator.model.report import HostRecord, LeftOnHost
+from orchestrator.model.report import HostRecord, LeftOnHost, RunReport
 from orchestrator.reports.wording import without_outcome
 
 NO_HOST = "no host"
@@ -23,9 +25,14 @@ class Standing(StrEnum):
 class HostNames:
     """Host UUID → the name to show; hosts that share a name get a piece of their UUID as well."""
 
-    def __init__(self, hosts: Iterable[HostRecord]) -> None:
-        self._names = {host.uuid: host.name for host in hosts}
+    def __init__(self, hosts: Iterable[HostRecord], others: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._names: dict[str, str | None] = {**others, **{host.uuid: host.name for host in hosts}}
         self._uses = Counter(self._names.values())
+
+    @classmethod
+    def of(cls, report: RunReport) -> Self:
+        """Of all hosts that a report names: those of its VMs, and those that VMs were migrated to."""
+        return cls(report.hosts, report.run.destinations)
 
     def name(self, uuid: str | None) -> str | None:
         """The host's own name, None when it is not known."""

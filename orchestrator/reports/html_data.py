@@ -115,7 +115,7 @@ class PageData:
         self.report = report
         self.whole = report.totals.get("targets", 0) <= WHOLE
         self.since = _since(report.run.started_at)
-        self._names = names or HostNames(report.hosts).shown
+        self._names = names or HostNames.of(report).shown
         self._words = _Words()
         self._given = 0
         self._rest: dict[str, _Rest] = {}

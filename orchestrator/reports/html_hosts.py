@@ -28,7 +28,7 @@ def hosts_part(report: RunReport) -> Iterator[str]:
     hosts = [host for host in by_goal(report.hosts, report.run) if known or host.actions]
     if not hosts:
         return
-    names, meant = HostNames(report.hosts), {host.uuid for host in subjects(report)}
+    names, meant = HostNames.of(report), {host.uuid for host in subjects(report)}
     columns = (
         "Host",
         *["Standing"] * known,

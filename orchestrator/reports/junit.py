@@ -31,7 +31,7 @@ class JunitReport:
 
     def render(self, report: RunReport, out: TextIO) -> None:
         """The counts come from the totals, for they stand before the first case."""
-        run, totals, names = report.run, report.totals, HostNames(report.hosts)
+        run, totals, names = report.run, report.totals, HostNames.of(report)
         hosts = [host for host in report.hosts if host.actions]
         failures = sum(totals.get(outcome, 0) for outcome in FAILURES) + sum(bool(missed(host)) for host in hosts)
         skipped = sum(totals.get(outcome, 0) for outcome in SKIPS) + without_outcome(totals) + sum(map(_unfinished, hosts))

@@ -132,7 +132,7 @@ def _checklist(report: RunReport) -> Iterator[str]:
     if not subjects(report) or not (hosts or vms):
         return
     yield "\n## To do\n"
-    names = HostNames(report.hosts)
+    names = HostNames.of(report)
     yield from (_host_entry(host, names) for host in hosts[:LONGEST_LIST])
     if (more := len(hosts) - LONGEST_LIST) > 0:
         yield f"- [ ] and {counted(more, 'host')} more"
@@ -155,7 +155,7 @@ def _vm_entry(vm: VmRecord, names: HostNames) -> str:
 
 
 def _vms(report: RunReport) -> Iterator[str]:
-    names = HostNames(report.hosts)
+    names = HostNames.of(report)
     columns = ("VM", "UUID", "Host", "Outcome", "Why", "Evidence", "Check")
     targets = report.totals.get("targets", 0)
     simple = sum(report.totals.get(word, 0) for word in SIMPLE)

@@ -382,12 +382,13 @@ def test_junit_has_a_case_for_each_host() -> None:
 
 
 def test_csv_says_where_a_vm_is_now() -> None:
-    """The last column has the host that it migrated to, and nothing of a VM that did not."""
+    """The last columns have the host that it migrated to, with its name where that is known, and nothing of another VM."""
     header, *rows = well_formed("csv", rendered("csv", evacuated()))
     cells = [dict(zip(header, row, strict=True)) for row in rows]
-    assert header[-1] == "migrated_to"
+    assert header[-2:] == ["migrated_to", "migrated_to_name"]
     assert {cell["migrated_to"] for cell in cells if cell["outcome"] == "migrated"} == {"e" * 32, "d" * 32}
-    assert {cell["migrated_to"] for cell in cells if cell["outcome"] != "migrated"} == {""}
+    assert {cell["migrated_to_name"] for cell in cells if cell["outcome"] == "migrated"} == {"rack-9-host-01", ""}
+    assert {cell["migrated_to"] + cell["migrated_to_name"] for cell in cells if cell["outcome"] != "migrated"} == {""}
 
 
 def test_markdown_has_a_checklist_of_what_is_left_to_do() -> None:
@@ -485,9 +486,9 @@ def test_html_embeds_where_a_vm_migrated_and_what_was_done_to_hosts() -> None:
     """The host that it is on now and that each attempt was to reach; of the hosts every action with its times and error."""
     data = page_data(rendered("html", evacuated(last=REFUSED)))
     row = next(row for row in data["vms"] if row["outcome"] == "migrated")
-    assert row["migrated_to"] == "e" * 32
+    assert row["migrated_to"] == "rack-9-host-01"
     attempt = dict(zip(data["attempt_fields"], row["attempts"][0], strict=False))
-    assert (data["words"][attempt["type"]], data["words"][attempt["host"]]) == ("migrate", "e" * 32)
+    assert (data["words"][attempt["type"]], data["words"][attempt["host"]]) == ("migrate", "rack-9-host-01")
     disable, maintain = data["hosts"][3]["actions"]
     assert (disable["action"], disable["outcome"], disable["from"], disable["to"]) == ("disable", "done", 1.0, 3.0)
     assert (maintain["outcome"], maintain["tone"], maintain["cause"]) == ("failed", "bad", "HOST.1001 <- SYS.1003")

@@ -271,7 +271,8 @@ def test_vms_are_migrated_within_their_limits() -> None:
     trial = Trial(guests(10), evacuate="{vms: migrate, migrate: {per_host: 2, concurrency: 3}}")
     report = trial.to_the_end()
     assert {one.outcome for one in report.vms} == {Outcome.MIGRATED}
-    assert {one.migrated_to for one in report.vms} <= set(SPARE)
+    assert {one.migrated_to for one in report.vms} == set(report.run.destinations) == set(SPARE)
+    assert report.run.destinations == {one: f"host-{one}" for one in SPARE}
     assert all(f"host-{one.migrated_to}" in str(one.evidence and one.evidence.text) for one in report.vms)
     assert trial.cloud.peak == 3
     assert trial.cloud.sent == []
@@ -780,6 +781,7 @@ def test_where_a_migration_of_an_earlier_process_went_is_told_by_its_name() -> N
     run_virtual(go)
     texts = [one.evidence.text for one in trial.report().vms if one.evidence is not None]
     assert [text.split("; ")[1] for text in texts] == ["it is on host host-s1"] * 2
+    assert trial.report().run.destinations == {"s1": "host-s1"}
 
 
 # ── carried on ─────────────────────────────────────────────────────────────────────────────────────────────────────
