@@ -134,7 +134,7 @@ def the_vms() -> list[VmRecord]:
 
 
 LEFT = (
-    LeftOnHost(uuid=f"c{3:031x}", name="db-3", type="UserVm", state="Running", why="failed"),
+    LeftOnHost(uuid=f"c{3:031x}", name="db-3", type="UserVm", state="Running", why="failed", cause="HOST.1007 <- KVM.1000"),
     LeftOnHost(uuid="d" * 32, name="keeper", type="UserVm", state="Running", why="protected"),
 )
 

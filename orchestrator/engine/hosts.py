@@ -1,6 +1,6 @@
 """The hosts of a run's targets after it, and whether each is really empty."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import anyio
@@ -8,6 +8,8 @@ import anyio
 from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedError
 from orchestrator.engine.records import Settled, totals_of
 from orchestrator.engine.verify import left_why
+from orchestrator.model.fault import fault_of
+from orchestrator.model.outcome import BAD
 from orchestrator.model.report import HostRecord, LeftOnHost, VmRecord
 from orchestrator.model.target import HostRow, Seen
 
@@ -73,3 +75,20 @@ async def read_hosts(
         for host, members in by_host.items()
     ]
     return made, warning
+
+
+def with_causes(hosts: Sequence[HostRecord], read: Callable[[list[str]], Iterable[VmRecord]]) -> list[HostRecord]:
+    """The same, with what the failures of VMs that are left rest on. `read`: their records by UUID."""
+    left = [vm.uuid for host in hosts for vm in host.left_on_host or () if vm.why in BAD]
+    causes = (
+        {vm.uuid: fault_of(vm.error).chain() if vm.error is not None else vm.reason for vm in read(left)} if left else {}
+    )
+
+    def told(vm: LeftOnHost) -> LeftOnHost:
+        cause = causes.get(vm.uuid)
+        return vm if cause is None else vm.model_copy(update={"cause": str(cause)})
+
+    return [
+        host if not host.left_on_host else host.model_copy(update={"left_on_host": tuple(map(told, host.left_on_host))})
+        for host in hosts
+    ]

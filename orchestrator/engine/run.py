@@ -27,7 +27,7 @@ from orchestrator.engine.ending import ending
 from orchestrator.engine.evacuation import Evacuation
 from orchestrator.engine.halt import Halt
 from orchestrator.engine.host_drive import HostMeans
-from orchestrator.engine.hosts import read_hosts
+from orchestrator.engine.hosts import read_hosts, with_causes
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.legs import WAVE, Legs, waves_of
 from orchestrator.engine.names import host_names
@@ -677,6 +677,8 @@ class Run:
         hosts, warning = await read_hosts(cloud, self._ledger.records, excluded, emptied=emptied, changed=changed)
         if warning is not None:
             self._chronicle.warn(warning)
+        if self._evacuation is not None:
+            hosts = with_causes(hosts, lambda uuids: self._journal.vms(self._id, uuids))
         left = self._evacuation is not None and any(host.left_on_host for host in hosts if host.uuid in changed)
         records = self._ledger.records.values()
         assert self.left or all(one.outcome for one in records), "a run that has ended has an outcome for every target"

@@ -140,7 +140,8 @@ class WaveRecord(_Record):
 class LeftOnHost(_Record):
     """One VM that is still on a host after the run.
 
-    `why`: its outcome's word, `appliance`, `excluded`, `protected` or `not_a_target`.
+    `why`: its outcome's word, `appliance`, `excluded`, `protected` or `not_a_target`. `cause`: of one that was to be
+    migrated or stopped and was not, the codes of its error or its reason; None without, and in a run that empties no hosts.
     """
 
     uuid: str
@@ -148,6 +149,7 @@ class LeftOnHost(_Record):
     type: str | None
     state: str | None
     why: str
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

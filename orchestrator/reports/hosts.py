@@ -8,7 +8,7 @@ from typing import Self
 
 from orchestrator.model.counts import counted
 from orchestrator.model.report import HostRecord, LeftOnHost, RunReport
-from orchestrator.reports.wording import without_outcome
+from orchestrator.reports.wording import reason_phrase, without_outcome
 
 NO_HOST = "no host"
 
@@ -86,7 +86,8 @@ def standing_phrase(host: HostRecord) -> str:
 
 def left_phrase(left: LeftOnHost) -> str:
     """One VM that still runs on a host; raw text."""
-    details = ", ".join(word.replace("_", " ") for word in (left.type, left.state, left.why) if word)
+    why = left.why.replace("_", " ") + (f": {reason_phrase(left.cause)}" if left.cause else "")
+    details = ", ".join(word for word in (left.type, left.state, why) if word)
     return f"{left.name or left.uuid} ({details})"
 
 

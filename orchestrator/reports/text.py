@@ -116,7 +116,7 @@ def _cause(cause: Cause) -> str:
 
 
 _TITLES = {
-    Outcome.CAME_BACK: "Came back: stopped, and running again",
+    Outcome.CAME_BACK: "Came back: {back}",
     Outcome.UNKNOWN: "Unknown: may still run",
     Outcome.FAILED: "Failed: {done}",
     Outcome.NOT_FOUND: "Not found",
@@ -131,11 +131,18 @@ _UNDONE = {
 }
 
 
+_BACK = {
+    "migrate": "migrated, and on a host that is emptied again",
+    "migrate_then_stop": "running again, or on a host that is emptied again",
+}
+
+
 def _named(facts: Facts) -> Iterator[str]:
     for outcome, vms in facts.named.items():
         if not vms:
             continue
-        yield _TITLES[outcome].format(done=_UNDONE[facts.deed])
+        back = _BACK.get(facts.deed, "stopped, and running again")
+        yield _TITLES[outcome].format(done=_UNDONE[facts.deed], back=back)
         lines = (
             _item(
                 f"{clip(vm.name, 40)} on {clip(vm.host, 40)}"

@@ -59,7 +59,7 @@ def _standing(report: RunReport) -> str:
     are = ("is" if one else "are") if ended else f"{'was' if one else 'were'}, when last read,"
     if done == targets:
         return f"{'The only VM' if targets == 1 else f'All {targets} VMs'} {are} {state}."
-    others = "; ".join(_others(totals))
+    others = "; ".join(_others(totals, moves=deed_of(report.run).startswith("migrate")))
     return f"{done} of {counted(targets)} {are} {state}" + (f"; {others}." if others else ".")
 
 
@@ -77,11 +77,12 @@ def _done(report: RunReport) -> tuple[int, str]:
     return 0, done_words(deed_of(run))
 
 
-def _others(totals: dict[str, int]) -> list[str]:
+def _others(totals: dict[str, int], *, moves: bool) -> list[str]:
+    back = ("{n} came back", "{n} came back") if moves else ("{n} came back and runs again", "{n} came back and run again")
     phrases = (
         ("failed", "{n} failed", "{n} failed"),
         ("unknown", "{n} is unknown and may still run", "{n} are unknown and may still run"),
-        ("came_back", "{n} came back and runs again", "{n} came back and run again"),
+        ("came_back", *back),
         ("not_found", "{n} was not found", "{n} were not found"),
         ("not_reached", "{n} never had its turn", "{n} never had their turn"),
         ("skipped", "{n} was left alone", "{n} were left alone"),

@@ -79,10 +79,12 @@ _IN_OTHER_WORDS = {
     "migrate": {
         Outcome.FAILED: "Not migrated; it was last read on the host that is emptied.",
         Outcome.UNKNOWN: "A migration was sent and nobody can say what became of it.",
+        Outcome.CAME_BACK: "It was migrated, and is on a host that is emptied again.",
     },
     "migrate_then_stop": {
         Outcome.FAILED: "Neither migrated nor stopped; it was last read in a state that is not Stopped.",
         Outcome.UNKNOWN: "Something was sent and nobody can say whether it still runs on the host that is emptied.",
+        Outcome.CAME_BACK: "It was stopped and runs again, or was migrated and is on a host that is emptied again.",
     },
 }
 

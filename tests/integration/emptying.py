@@ -173,6 +173,10 @@ class Emptying(Trial):
         known = {*self.node.vms, *self.node.hosts}
         return [one for one in self.node.record.requests if one.action == action and (one.vm_uuid or one.host_uuid) in known]
 
+    def causes(self, name: str) -> dict[str | None, str | None]:
+        """What the report says is left on a host, and what its failure rests on."""
+        return {vm.name: vm.cause for vm in self.told(name).left_on_host or ()}
+
     def left(self, name: str) -> dict[str | None, str]:
         """What the report says is left on a host, and why."""
         return {vm.name: vm.why for vm in self.told(name).left_on_host or ()}

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import app
 from orchestrator.errors import RefusedError
+from orchestrator.model.fault import fault_of
 from orchestrator.model.outcome import Reason
 from orchestrator.model.report import ReportDocument
 from orchestrator.plan.load import plan_from_text
@@ -137,6 +138,8 @@ async def test_what_cannot_migrate_is_left(emptying: Emptyings) -> None:
             trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, {"stays": "failed", "vm-*": "migrated"}, code=1)
             assert (trial.vm("stays").reason, [a.type for a in trial.vm("stays").attempts]) == (reason, sent)
             assert trial.left("old-1") == {"stays": "failed"}
+            error = trial.vm("stays").error
+            assert trial.causes("old-1") == {"stays": reason if error is None else fault_of(error).chain()}
             assert trial.host("old-1").state == "Disabled"
             assert trial.sim("stays").state == "Running"
 
