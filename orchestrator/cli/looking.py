@@ -1,6 +1,7 @@
 """`runs`, `show`, `report`: what the journal holds. They only read."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,6 +12,10 @@ from orchestrator.cli.journals import reading
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import UnknownRunError, UsageError
+from orchestrator.journal.interface import HostKept
+from orchestrator.model.counts import counted
+from orchestrator.model.fault import fault_of
+from orchestrator.model.report import AttemptRecord
 from orchestrator.model.safe import one_line
 from orchestrator.reports import RENDERERS
 
@@ -38,7 +43,7 @@ def runs(*, journal: str | None) -> None:
 @click.argument("vm", required=False, shell_complete=completing.vms)
 @journal_option
 def show(run: str, vm: str | None, *, journal: str | None) -> None:
-    """Show the state of RUN, or every step of one VM (UUID) with its times.
+    """Show the state of RUN, or every step of one VM or host (UUID) with its times.
 
     Example: orchestrator show last 0b54a1d0a1c34f5f9d1f5e0f7d6c2b11
     """
@@ -48,10 +53,16 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         if vm is None:
             RENDERERS["text"].render(opened.report(record.id), sys.stdout)
             return
+        uuid = vm.replace("-", "").lower()
+        host = next((host for host in opened.hosts(record.id) if host.row.uuid == uuid), None)
+        if host is not None:
+            for line in _host_lines(host):
+                click.echo(line)
+            return
         try:
-            found, events = opened.vm(record.id, vm.replace("-", "").lower())
+            found, events = opened.vm(record.id, uuid)
         except KeyError:
-            raise UnknownRunError(f"{vm!r} is no target of run {record.id}: give the UUID of one") from None
+            raise UnknownRunError(f"{vm!r} is no VM or host of run {record.id}: give the UUID of one") from None
         click.echo(f"{one_line(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
         if found.evidence is not None:
             click.echo(f"  {one_line(found.evidence.text)}")
@@ -60,11 +71,29 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
             words = ", ".join(f"{key} {one_line(str(value))}" for key, value in data.items())
             click.echo(f"  {event.at} {event.kind} {words}".rstrip())
         for attempt in found.attempts:
-            to = f" to host {one_line(attempt.host_uuid)}" if attempt.host_uuid is not None else ""
-            click.echo(
-                f"  {attempt.sent_at or 'not sent'} {attempt.type}{to} ({attempt.reason}) job {attempt.job_uuid}: "
-                f"{attempt.result} {attempt.ended_at or ''}".rstrip()
-            )
+            to = record.destinations.get(attempt.host_uuid or "", attempt.host_uuid)
+            click.echo(f"  {_attempt_line(attempt, to)}")
+
+
+def _host_lines(host: HostKept) -> Iterator[str]:
+    yield f"host {one_line(host.row.name or '')} {host.row.uuid}: {counted(len(host.actions), 'step')}"
+    for action in host.actions:
+        states = f", {action.state_before} before" if action.state_before is not None else ""
+        states += f", {action.state} when last read" if action.state is not None else ""
+        outcome = action.outcome or "no outcome yet"
+        yield f"  {action.finished_at or action.started_at or 'not begun'} {action.action}: {outcome}{one_line(states)}"
+        if action.evidence:
+            yield f"    {one_line(action.evidence)}"
+        for attempt in action.attempts:
+            yield f"    {_attempt_line(attempt, None)}"
+            if attempt.error is not None:
+                yield f"      {one_line(fault_of(attempt.error).sentence())}"
+
+
+def _attempt_line(attempt: AttemptRecord, to: str | None) -> str:
+    where = f" to host {one_line(to)}" if to is not None else ""
+    line = f"{attempt.sent_at or 'not sent'} {attempt.type}{where} ({attempt.reason}) job {attempt.job_uuid}: "
+    return f"{line}{attempt.result} {attempt.ended_at or ''}".rstrip()
 
 
 @click.command()

@@ -28,6 +28,8 @@ def host_words(action: str, outcome: HostOutcome | None) -> str:
             return f"may or may not be {state}"
         case HostOutcome.NOT_EMPTY:
             return "is not empty" if action == "empty" else f"was not {changed}, for it is not empty"
+        case HostOutcome.NOT_REACHED if action == "empty":
+            return "was not seen to be empty before the run ended"
         case HostOutcome.NOT_REACHED:
             return f"was not {changed}, for its turn never came"
         case HostOutcome.CAME_BACK:

@@ -83,7 +83,7 @@ def news(event: Event, before: Picture) -> str | None:
         case "budget.crossed":
             count = f"{data['count']}, more than {data['limit']}"
             what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
-            return f"{what}; {counted(data['vms'])} {are(data['vms'])} not reached for it"
+            return what + (f"; {counted(data['vms'])} {are(data['vms'])} not reached for it" if data["vms"] else "")
         case "run.forecast":
             low, likely, high = (clock(data[key]) for key in ("low", "likely", "high"))
             return f"forecast: over at {likely} ({low} to {high}); it rests on {data['rests_on']}"

@@ -163,7 +163,7 @@ def _state(run: RunRecord, count: int) -> str:
 
 
 def _named(hosts: list[HostRecord], names: HostNames) -> str:
-    shown = [f"{clip(names.shown(host.uuid), 40)} ({clip(shortfall(host), 80)})" for host in hosts[:_NAMED]]
+    shown = [f"{clip(names.shown(host.uuid), 40)} ({clip(shortfall(host), 120)})" for host in hosts[:_NAMED]]
     if more := len(hosts) - len(shown):
         shown.append(f"and {more} more")
     return ", ".join(shown)

@@ -97,6 +97,10 @@ def test_there_and_back(cli: Cli, racks: Node) -> None:
     assert done.out.startswith("All 2 hosts are empty and in maintenance. All 5 VMs are migrated or stopped (4 migrated, 1")
     for form in ("json", "html", "markdown", "csv", "junit"):
         assert "rack-a" in cli.inside("report", "last", "--format", form).out, form
+    host = next(host for host in report["hosts"] if host["name"] == "rack-a")
+    shown = cli.inside("show", "last", host["uuid"]).out
+    assert shown.startswith(f"host rack-a {host['uuid']}: 3 steps")
+    assert [line.split()[1] for line in shown.splitlines() if "done" in line] == ["disable:", "empty:", "maintain:"]
     back = cli("restore", "last", "--yes")
     assert back.code == 0, back
     assert states(racks) == ["Enabled"] * 4
