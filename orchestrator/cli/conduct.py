@@ -14,14 +14,13 @@ from orchestrator import app
 from orchestrator.cli.onlookers import Job, Onlookers
 from orchestrator.cli.options import Decorator
 from orchestrator.cli.signals import Signals, as_interrupts
-from orchestrator.cli.streams import drop, interactive, voice
+from orchestrator.cli.streams import drop, interactive, print_report, voice
 from orchestrator.engine.clock import Clock
 from orchestrator.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.journal.interface import REPORTED, Journal, JournalEvent, JournalWriteError
 from orchestrator.model.event import Listener
 from orchestrator.model.report import RunReport
 from orchestrator.model.safe import one_line, visible
-from orchestrator.reports import RENDERERS
 
 LEFT_EARLY = 130
 MANY = 100
@@ -197,7 +196,7 @@ class Conductor:
             again = f"orchestrator report {report.run.id} --format json -o FILE"
             self.say("error", f"{error}; the run itself is over and in the journal, '{again}' renders it again")
         try:
-            RENDERERS["text"].render(report, sys.stdout)
+            print_report(report)
             for path in paths:
                 click.echo(f"report: {visible(str(path))}")
         except OSError:

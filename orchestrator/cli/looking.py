@@ -10,6 +10,7 @@ from orchestrator import app
 from orchestrator.cli import completing
 from orchestrator.cli.journals import reading
 from orchestrator.cli.options import journal_option
+from orchestrator.cli.streams import print_report
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import UnknownRunError, UsageError
 from orchestrator.journal.interface import HostKept
@@ -51,7 +52,7 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         record = app.find_run(opened, run)
         click.echo(f"run {record.id}", err=True)
         if vm is None:
-            RENDERERS["text"].render(opened.report(record.id), sys.stdout)
+            print_report(opened.report(record.id))
             return
         uuid = vm.replace("-", "").lower()
         host = next((host for host in opened.hosts(record.id) if host.row.uuid == uuid), None)

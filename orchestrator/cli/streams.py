@@ -11,7 +11,9 @@ from typing import TextIO
 import click
 
 from orchestrator.model.event import Event, Listener
+from orchestrator.model.report import RunReport
 from orchestrator.model.safe import visible
+from orchestrator.reports import TextReport
 
 Say = Callable[[str, str], None]
 """Tells a person one thing: the level (`info`, `warning`, `error`), and the words."""
@@ -35,6 +37,15 @@ def prepare_streams() -> None:
 def interactive() -> bool:
     """Is there somebody to ask?"""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def print_report(report: RunReport) -> None:
+    """The summary, no wider than the terminal. Raises OSError."""
+    columns = 0
+    with contextlib.suppress(OSError, ValueError):
+        columns = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+    renderer = TextReport(columns) if columns else TextReport()  # some terminals do not know how wide they are
+    renderer.render(report, sys.stdout)
 
 
 def drop(stream: TextIO) -> None:

@@ -47,7 +47,7 @@ from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import JournalError
 from orchestrator.journal.interface import HostKept, Journal, JournalWriteError, LockLostError
 from orchestrator.journal.owner import BEAT_SECONDS, Owner
-from orchestrator.model.counts import go_on
+from orchestrator.model.counts import counted, go_on
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
@@ -206,7 +206,7 @@ class Run:
             with anyio.CancelScope(shield=True):
                 report = await self._finish_beating()
         except JournalWriteError as error:
-            jobs = f"all sending has stopped, and {self.jobs_at_node} jobs may go on at the node"
+            jobs = f"all sending has stopped, and {counted(self.jobs_at_node, 'job')} may go on at the node"
             again = f"free the disk or mend its permissions, then 'orchestrator resume {self._id}'"
             if isinstance(error, LockLostError):
                 again = "leave the run to it; 'orchestrator runs' shows who works on it"
@@ -661,7 +661,7 @@ class Run:
         )  # fmt: skip
         if unread:
             self._tell("run.verification_failed", None, {"vms": unread})
-            self._chronicle.warn(f"verification could not read {unread} VMs: their outcomes are as of the stop")
+            self._chronicle.warn(f"verification could not read {counted(unread)}: what was seen before stands")
 
     async def _host_names(self, uuids: Iterable[str | None]) -> dict[str, str]:
         return {} if self._outage.over else await host_names(self._cloud, uuids)

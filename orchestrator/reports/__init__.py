@@ -23,4 +23,4 @@ _ALL: tuple[Renderer, ...] = (
 RENDERERS: Mapping[str, Renderer] = MappingProxyType({renderer.format: renderer for renderer in _ALL})
 """`json`, `html`, `markdown`, `csv`, `junit`, `text`."""
 
-__all__ = ["RENDERERS", "Renderer", "report_schema"]
+__all__ = ["RENDERERS", "Renderer", "TextReport", "report_schema"]

@@ -54,7 +54,7 @@ function openHost(host) { // what was done to it, one thing after the other
     title.append(made("span", deedText(deed), `tag ${deed.tone}`));
     dialog.append(title, listed([
       ["Meaning", deed.text], ["Evidence", deed.evidence],
-      ["State", `${deed.before || "not read"} \u2192 ${deed.state || "not read"}`],
+      ["State", deed.before || deed.state ? `${deed.before || "not read"} \u2192 ${deed.state || "not read"}` : ""],
       ["From", moment(deed.from, true)], ["To", moment(deed.to, true)],
     ]));
     if (deed.error || deed.cause) dialog.append(...blamed(deed));

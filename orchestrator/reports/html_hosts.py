@@ -92,12 +92,18 @@ def _deed(host: HostRecord, number: int, action: HostActionRecord) -> str:
         action.outcome.sentence if action.outcome is not None else "",
         "" if wrong and len(why) < 200 else why,
         action.evidence if action.error is not None else "",
-        f"State {action.state_before or 'not read'} \u2192 {action.state or 'not read'}",
+        _states(action),
         f"From {_clock(action.started_at)} to {_clock(action.finished_at) or 'now'}" if action.started_at else "",
         f"Sent: {attempts_text(action.attempts)}" if action.attempts else "",
     )
     more = "".join(f"<small>{data(line, 400)}</small>" for line in dict.fromkeys(lines) if line)
     return f'<details class="deed" data-fold="{data(host.uuid)} {number}">{summary}{more}</details>'
+
+
+def _states(action: HostActionRecord) -> str:
+    """Of what changes none there is nothing to say."""
+    known = action.state_before or action.state
+    return f"State {action.state_before or 'not read'} \u2192 {action.state or 'not read'}" if known else ""
 
 
 def _clock(moment: str | None) -> str:

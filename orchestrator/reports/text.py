@@ -1,6 +1,7 @@
 """The report for the terminal after a run: what to know first comes first, and it stays a screen or two."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TextIO
 
@@ -23,33 +24,47 @@ from orchestrator.reports.wording import (
     window_line,
 )
 
-WIDTH = 96
-"""Columns of a line: sane from 80 to 100."""
+WIDTH, NARROWEST = 96, 60
+"""Columns of a line at most, and at least however narrow the terminal is."""
 
 LONGEST_LIST = 10
 """Lines of one list; the rest is counted, and every VM is in the other formats."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    width: int
+
+    def wrap(self, text: str, *, first: str = "", rest: str = "") -> str:
+        return wrap(text, width=self.width, first=first, rest=rest)
+
+    def item(self, text: str) -> str:
+        return self.wrap(text, first="  ", rest="    ")
+
+
 class TextReport:
-    """For a terminal: no colours, no control characters."""
+    """For a terminal of so many columns: no colours, no control characters."""
 
     format = "text"
     extension = "txt"
 
+    def __init__(self, width: int = WIDTH) -> None:
+        self.width = max(NARROWEST, min(width, WIDTH))
+
     def render(self, report: RunReport, out: TextIO) -> None:
         """Verdict, run, totals, causes, VMs to follow up, hosts, notes, and what can be done next."""
-        facts = gather(report)
+        facts, page = gather(report), _Page(self.width)
         sections = (
-            _head(report),
-            _run(report),
-            _totals(report),
-            _stops(report),
-            _causes(report.causes),
-            _named(facts),
-            _hosts(report),
-            _waves(report.waves),
-            _notes(report, facts),
-            _onward(report),
+            _head(page, report),
+            _run(page, report),
+            _totals(page, report),
+            _stops(page, report),
+            _causes(page, report.causes),
+            _named(page, facts),
+            _hosts(page, report),
+            _waves(page, report.waves),
+            _notes(page, report, facts),
+            _onward(page, report),
         )
         between = ""
         for section in sections:
@@ -59,29 +74,29 @@ class TextReport:
                 between = "\n"
 
 
-def _head(report: RunReport) -> Iterator[str]:
-    yield wrap(verdict(report), width=WIDTH)
+def _head(page: _Page, report: RunReport) -> Iterator[str]:
+    yield page.wrap(verdict(report))
     if how := how_stopped(report.totals):
-        yield wrap(how, width=WIDTH)
+        yield page.wrap(how)
 
 
-def _run(report: RunReport) -> Iterator[str]:
+def _run(page: _Page, report: RunReport) -> Iterator[str]:
     run = report.run
     reference = f" ({clip(run.reference, 40)})" if run.reference else ""
-    yield wrap(f"Run {visible(run.id)}, plan {clip(run.plan, 60)}{reference}", width=WIDTH, rest="  ")
+    yield page.wrap(f"Run {visible(run.id)}, plan {clip(run.plan, 60)}{reference}", rest="  ")
     code = "" if run.exit_code is None else f", exit code {run.exit_code}"
     times = f"{run.started_at} to {run.finished_at or 'now'}"
-    yield wrap(visible(f"{times}{code}, {action_words(run)} at {run.endpoint}"), width=WIDTH, rest="  ")
-    yield wrap(clip(f"Started by {run.started_by}", 200), width=WIDTH, rest="  ")
+    yield page.wrap(visible(f"{times}{code}, {action_words(run)} at {run.endpoint}"), rest="  ")
+    yield page.wrap(clip(f"Started by {run.started_by}", 200), rest="  ")
     if run.parent_run:
         yield f"Follows run {visible(run.parent_run)}"
     if run.window is not None:
-        yield wrap(window_line(run.window), width=WIDTH, rest="  ")
+        yield page.wrap(window_line(run.window), rest="  ")
     if run.resumed_at:
         yield visible(f"Resumed {counted(len(run.resumed_at), 'time')}, last at {run.resumed_at[-1]}")
 
 
-def _totals(report: RunReport) -> Iterator[str]:
+def _totals(page: _Page, report: RunReport) -> Iterator[str]:
     rows = breakdown(report.totals, deed_of(report.run))
     if not rows:
         return
@@ -91,20 +106,20 @@ def _totals(report: RunReport) -> Iterator[str]:
     indent = " " * (digits + longest + 6)
     for count, word, sentence in rows:
         first = f"  {count:>{digits}}  {word}{' ' * (longest - columns(word))}  "
-        yield wrap(sentence, width=WIDTH, first=first, rest=indent)
+        yield page.wrap(sentence, first=first, rest=indent)
 
 
-def _stops(report: RunReport) -> Iterator[str]:
+def _stops(page: _Page, report: RunReport) -> Iterator[str]:
     if report.run.stops:
         yield "Ended early" if report.run.ended_by else "Stopped short"
-        yield from _bounded((_item(stop_line(stop)) for stop in report.run.stops), len(report.run.stops))
+        yield from _bounded((page.item(stop_line(stop)) for stop in report.run.stops), len(report.run.stops))
 
 
-def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
+def _causes(page: _Page, causes: tuple[Cause, ...]) -> Iterator[str]:
     if causes:
         yield "Causes"
         ordered = sorted(causes, key=lambda cause: -cause.count)
-        yield from _bounded((_item(_cause(cause)) for cause in ordered), len(ordered))
+        yield from _bounded((page.item(_cause(cause)) for cause in ordered), len(ordered))
 
 
 def _cause(cause: Cause) -> str:
@@ -137,14 +152,14 @@ _BACK = {
 }
 
 
-def _named(facts: Facts) -> Iterator[str]:
+def _named(page: _Page, facts: Facts) -> Iterator[str]:
     for outcome, vms in facts.named.items():
         if not vms:
             continue
         back = _BACK.get(facts.deed, "stopped, and running again")
         yield _TITLES[outcome].format(done=_UNDONE[facts.deed], back=back)
         lines = (
-            _item(
+            page.item(
                 f"{clip(vm.name, 40)} on {clip(vm.host, 40)}"
                 + (f": {clip(vm.why, 160)}" if vm.why else "")
                 + ("" if vm.name == vm.uuid else f" [{clip(vm.uuid, 36)}]")
@@ -154,52 +169,48 @@ def _named(facts: Facts) -> Iterator[str]:
         yield from _bounded(lines, facts.counts[outcome])
 
 
-def _hosts(report: RunReport) -> Iterator[str]:
+def _hosts(page: _Page, report: RunReport) -> Iterator[str]:
     hosts = notable(report)
     known = standings_known(report)
     if not report.hosts or not (known or hosts):
         return
-    yield wrap(hosts_sentence(report.hosts), width=WIDTH) if known else "Hosts"
+    yield page.wrap(hosts_sentence(report.hosts)) if known else "Hosts"
     # One host that is not empty shows ten VMs, ten hosts show two each: the list stays short either way.
     occupied = sum(standing(host) is Standing.OCCUPIED for host in hosts)
     share = max(2, LONGEST_LIST // max(occupied, 1))
-    yield from _bounded((_host(host, report, share) for host in hosts), len(hosts))
+    yield from _bounded((_host(page, host, report, share) for host in hosts), len(hosts))
 
 
-def _host(host: HostRecord, report: RunReport, share: int) -> str:
-    lines = [_item(f"{clip(host.name or host.uuid, 60)}: {clip(host_line(host, report), 300)}")]
+def _host(page: _Page, host: HostRecord, report: RunReport, share: int) -> str:
+    lines = [page.item(f"{clip(host.name or host.uuid, 60)}: {clip(host_line(host, report), 300)}")]
     left = host.left_on_host or ()
-    lines += [wrap(clip(left_phrase(vm), 120), width=WIDTH, first="      ", rest="        ") for vm in left[:share]]
+    lines += [page.wrap(clip(left_phrase(vm), 120), first="      ", rest="        ") for vm in left[:share]]
     if (more := len(left) - share) > 0:
         lines.append(f"      and {more} more")
     return "\n".join(lines)
 
 
-def _waves(waves: tuple[WaveRecord, ...]) -> Iterator[str]:
+def _waves(page: _Page, waves: tuple[WaveRecord, ...]) -> Iterator[str]:
     if len(waves) > 1:
         yield "Waves"
-        lines = (_item(f"{clip(wave.name, 40)}: " + totals_phrase(wave.totals)) for wave in waves)
+        lines = (page.item(f"{clip(wave.name, 40)}: " + totals_phrase(wave.totals)) for wave in waves)
         yield from _bounded(lines, len(waves))
 
 
-def _notes(report: RunReport, facts: Facts) -> Iterator[str]:
+def _notes(page: _Page, report: RunReport, facts: Facts) -> Iterator[str]:
     notes = [facts.check_sentence(), *facts.notes()]
     if excluded := len(report.run.excluded):
         notes.append(f"{counted(excluded)} excluded by the plan.")
     for note in notes:
         if note:
-            yield wrap(note, width=WIDTH, rest="  ")
+            yield page.wrap(note, rest="  ")
     warnings = report.run.warnings
-    yield from _bounded((_item(f"Warning: {clip(text, 400)}") for text in warnings), len(warnings))
+    yield from _bounded((page.item(f"Warning: {clip(text, 400)}") for text in warnings), len(warnings))
 
 
-def _onward(report: RunReport) -> Iterator[str]:
+def _onward(page: _Page, report: RunReport) -> Iterator[str]:
     if text := onward(report):
-        yield wrap(text, width=WIDTH, rest="  ")
-
-
-def _item(text: str) -> str:
-    return wrap(text, width=WIDTH, first="  ", rest="    ")
+        yield page.wrap(text, rest="  ")
 
 
 def _bounded(lines: Iterable[str], total: int) -> Iterator[str]:

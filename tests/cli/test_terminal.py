@@ -28,8 +28,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A command with a terminal for all its streams, in its foreground."""
 
-    def __init__(self, cli: Cli, *args: str | Path, program: Sequence[str] = ()) -> None:
+    def __init__(self, cli: Cli, *args: str | Path, program: Sequence[str] = (), columns: int = 0) -> None:
         self._ours, theirs = pty.openpty()
+        if columns:
+            termios.tcsetwinsize(theirs, (40, columns))
         os.set_blocking(self._ours, False)
         self.process = subprocess.Popen(
             [sys.executable, "-c", _IN_FOREGROUND, *(program or [sys.executable, "-m", "orchestrator", *map(str, args)])],
@@ -118,6 +120,15 @@ def test_yes_as_a_flag_asks_nothing(cli: Cli, node: Node) -> None:
     assert terminal.end() == 0
     assert "Type yes" not in terminal.seen
     assert node.stops == 3
+
+
+def test_a_narrow_terminal(cli: Cli, node: Node) -> None:
+    """The summary is no wider than it."""
+    assert cli("run", cli.plan(), "--yes").code == 0
+    terminal = Terminal(cli, "show", "last", columns=72)
+    assert terminal.end() == 0
+    assert "All 3 VMs are stopped." in terminal.seen
+    assert 60 < max(map(len, terminal.seen.splitlines())) <= 72
 
 
 def test_ctrl_c_at_the_question(cli: Cli, node: Node) -> None:

@@ -28,7 +28,7 @@ from orchestrator.model.report import (
     VmRecord,
     WaveRecord,
 )
-from orchestrator.reports import RENDERERS, report_schema
+from orchestrator.reports import RENDERERS, TextReport, report_schema
 from tests.evacuated import ENTER, REFUSED, UNDER_WAY, deed, evacuated, restored
 
 HOST = "0" * 31 + "1"
@@ -557,11 +557,14 @@ def test_markdown_tables_keep_their_columns() -> None:
         assert "[d]" not in output
 
 
-def test_text_fits_a_terminal() -> None:
-    """No line is wider than 96 columns, whatever the names are."""
+@pytest.mark.parametrize(("columns", "widest"), [(20, 60), (72, 72), (96, 96), (400, 96)])
+def test_text_fits_a_terminal(columns: int, widest: int) -> None:
+    """No line is wider than the terminal, nor than 96 columns, whatever the names are."""
     for text in HOSTILE:
-        output = rendered("text", report_of([*every_outcome(), vm(50, Outcome.FAILED, text)], text))
-        assert max(map(len, output.splitlines())) <= 96
+        out = io.StringIO()
+        TextReport(columns).render(report_of([*every_outcome(), vm(50, Outcome.FAILED, text)], text), out)
+        lines = list(map(len, out.getvalue().splitlines()))
+        assert widest - 20 < max(lines) <= widest
 
 
 def test_text_stays_short() -> None:
