@@ -190,7 +190,7 @@ def _preview_lines(shown: Preview) -> list[str]:
     if shown.excluded:
         lines.append(f"  excluded: {counted(len(shown.excluded), 'VM')}")
     if shown.evacuate is not None:
-        lines += _evacuation_lines(shown)
+        lines += _evacuation_lines(shown) if shown.hosts else []
     elif shown.hosts:
         hosts = counted(len(shown.hosts), "host")
         lines.append(f"  {hosts}, with the worst case of each; a job may still act until twice its timeout")

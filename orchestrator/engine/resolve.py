@@ -135,7 +135,8 @@ async def _resolve(plan_file: PlanFile, cloud: Cloud, aside: Aside | None) -> Re
         for uuid, name in plan_file.known_hosts.items()
         if uuid not in found_hosts
     ]
-    warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
+    if plan_file.plan.targets.hosts is None:  # a selector of hosts that matches none refuses the run
+        warnings += [f"the selector {count.where!r} matches nothing" for count in counts if not count.matched]
     warnings += [f"{selector} matches nothing on the node" for selector in (*empty, *unprotected)]
     return Resolution(
         facts=facts,

@@ -81,6 +81,13 @@ def _key_name(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", key) else shown(key)
 
 
+_MAPPINGS: dict[Path, str] = {
+    ("targets", "hosts"): ", as in `hosts: {names: [rack-12-host-01]}`",
+    ("evacuate",): ", as in `evacuate: {vms: stop}`",
+}
+"""What is most likely meant, where something else stands than a mapping."""
+
+
 def found(node: Node) -> str:
     """What stands there, for a message about its kind."""
     match node:
@@ -133,7 +140,7 @@ def _sentence(error: ErrorDetails, node: Node, path: Path) -> str:
         case "less_than_equal":
             return f"{found(node)}; it must be at most {context['le']}"
         case "model_type" | "dict_type":
-            return f"{found(node)}; a mapping with keys is expected"
+            return f"{found(node)}; a mapping with keys is expected{_MAPPINGS.get(path, '')}"
         case _:
             return f"{found(node)}; {error['msg']}"
 

@@ -70,6 +70,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         (HOSTS + "evacuate: {concurrency: 5}\n", 5, 12, "it belongs under `evacuate.migrate`"),
         (HEAD + "targets: {hosts: {where: [[name]]}}\nevacuate: {}\n", 3, 28, "without an operator"),
         (HEAD + "targets: {hosts: {names: [7]}}\nevacuate: {}\n", 3, 27, "quote it"),
+        (HEAD + "targets: {hosts: [a, b]}\nevacuate: {}\n", 3, 18, "as in `hosts: {names: [rack-12-host-01]}`"),
+        (HOSTS + "evacuate: migrate\n", 5, 11, "as in `evacuate: {vms: stop}`"),
         (HEAD + "targets: {hosts: {names: [a], may_be_empty: true}}\nevacuate: {}\n", 3, 31, "unknown key"),
     ],
 )
