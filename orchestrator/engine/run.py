@@ -1,9 +1,7 @@
 """A run from its first change to its last word: the only task group, the signals, the shielded last writes."""
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -19,7 +17,7 @@ from orchestrator.engine.braking import Braking
 from orchestrator.engine.changed_hosts import ChangedHosts
 from orchestrator.engine.chronicle import Chronicle
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.course import Course, Drop, Order, estimates_of, migrate_limits, outlook_of
+from orchestrator.engine.course import Course, Order, estimates_of, migrate_limits, outlook_of
 from orchestrator.engine.destinations import Destinations
 from orchestrator.engine.dispatch import Dispatcher, Place
 from orchestrator.engine.drive import Drive, VmMeans
@@ -31,6 +29,7 @@ from orchestrator.engine.hosts import read_hosts, with_causes
 from orchestrator.engine.ledger import Ledger
 from orchestrator.engine.legs import WAVE, Legs, waves_of
 from orchestrator.engine.names import host_names
+from orchestrator.engine.orders import Orders
 from orchestrator.engine.outage import Outage
 from orchestrator.engine.pump import Means, ahead
 from orchestrator.engine.queues import Queue, queues_of
@@ -42,7 +41,6 @@ from orchestrator.engine.timekeeper import Timekeeper
 from orchestrator.engine.verification import verify_all
 from orchestrator.engine.verify import back_where, to_verify
 from orchestrator.engine.watch import Watcher
-from orchestrator.engine.waves import Finished, Opened
 from orchestrator.engine.window import in_words, times_kept
 from orchestrator.errors import JournalError
 from orchestrator.journal.interface import HostKept, Journal, JournalWriteError, LockLostError
@@ -51,7 +49,7 @@ from orchestrator.model.counts import counted, go_on
 from orchestrator.model.event import Listener
 from orchestrator.model.moment import rfc3339
 from orchestrator.model.outcome import AttemptReason, AttemptType, Outcome, Reason
-from orchestrator.model.report import Evidence, RunReport, VmRecord
+from orchestrator.model.report import RunReport, VmRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import Seen, VmRow
 
@@ -124,12 +122,16 @@ class Run:
         to_send = Counter((wave, self._legs.verbs_of(type_, wave)[0]) for wave, type_ in sent)
         self._outlook = outlook_of(self._plan, self._legs, to_send, self._estimates)
         self._dispatcher = Dispatcher(list(self._queues.values()), self._course, self._halt)
+        self._orders = Orders(
+            self._course, self._dispatcher, self._ledger,
+            chronicle=self._chronicle, outlook=self._outlook, halt=self._halt, clock=self._clock,
+        )  # fmt: skip
         self._timekeeper = Timekeeper(
             self._window, self._outlook, self._clock, self._halt, self._scale,
             tell=self._tell, warn=self._chronicle.warn, close=self._close_window, expire=self._expire_window,
             paused=lambda: self._dispatcher.paused,
         )  # fmt: skip
-        self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._skip)
+        self._steering = Steering(opening.run.id, journal, self._ledger, pause=self._pause_or_go, skip=self._orders.skip)
         self._shown_hosts = opening.host_names
         self._hosts = {row.host_uuid for row in opening.rows.values() if row.host_uuid is not None}
         self._hosts |= {host.row.uuid for host in opening.hosts}
@@ -145,9 +147,6 @@ class Run:
         self._saved = dict(opening.saved)
         self._under_way: list[tuple[Queue, VmRow]] = []
         self._drives: dict[str, Drive] = {}
-        self._at_work = 0
-        """Orders that are being carried out beside the flights."""
-        self._rested = anyio.Event()
         self._withheld: list[VmRecord] = []
         """Had their turn when all sending ended, and nothing of theirs has reached the node."""
         self._states = {uuid: saved.state for uuid, saved in opening.saved.items()}
@@ -306,7 +305,7 @@ class Run:
                 if len(opening.rows) > len(self._under_way):
                     self._chronicle.window_left_out()
                 self._stop_sending(Reason.WINDOW)
-        await self._obey(self._course.begin())
+        await self._orders.obey(self._course.begin())
         await self._steering.begin([opening.run.started_at, *opening.run.resumed_at][-1])
 
     def _look_back(self, records: Sequence[VmRecord]) -> None:
@@ -378,14 +377,12 @@ class Run:
                 self._dispatcher.expecting = True
                 flights.start_soon(self._empty, self._evacuation, hosts)
             left = await self._dispatcher.run(start, self._under_way)
-        while self._at_work:  # the window's close, or a word from elsewhere, is not cut off half done
-            self._rested = anyio.Event()
-            await self._rested.wait()
+        await self._orders.rest()  # the window's close, or a word from elsewhere, is not cut off half done
         # Only now: whoever leaves before, or is killed, leaves them to be carried on.
         if self._halt.reason is not None:
             await self._ledger.settle_all(self._withheld)
             waiting = [row.uuid for row in left if self._ledger.records[row.uuid].outcome is None]
-            await self._never_reached(waiting, self._halt.reason)
+            await self._orders.never_reached(waiting, self._halt.reason)
         return hosts
 
     # ── hosts that are emptied ─────────────────────────────────────────────────────────────────────────────────────
@@ -403,7 +400,7 @@ class Run:
 
     async def _shut_host(self, host: str) -> None:
         """It could not be disabled: what is on it is left alone."""
-        await self._obey(self._course.close_host(host))
+        await self._orders.obey(self._course.close_host(host))
 
     async def _join(self, found: Sequence[Seen]) -> None:
         """VMs that have turned up are targets too, but for those that the plan spares.
@@ -412,7 +409,7 @@ class Run:
         """
         assert self._evacuation is not None
         arrived = await self._arrivals.meet(found, self._clock.wall(), len(self._ledger.records))
-        with self._working():
+        with self._orders.working():
             if arrived.records:
                 arrived = self._arrivals.leave(arrived, await self._journal.join(self._id, arrived.records))
             for warning in arrived.warnings:
@@ -439,59 +436,12 @@ class Run:
             for record in arrived.records:
                 if record.outcome is not None:
                     self._ledger.tell_outcome(record)
-            await self._obey(orders)
+            await self._orders.obey(orders)
 
     # ── as the run goes ────────────────────────────────────────────────────────────────────────────────────────────
-    @contextlib.contextmanager
-    def _working(self) -> Iterator[None]:
-        self._at_work += 1
-        try:
-            yield
-        finally:
-            self._at_work -= 1
-            self._rested.set()
-
-    async def _never_reached(self, uuids: Sequence[str], reason: Reason) -> None:
-        for uuid in uuids:
-            self._outlook.ends(uuid)
-        await self._ledger.settle_all([self._ledger.not_reached(uuid, reason) for uuid in uuids])
-
-    async def _obey(self, orders: Sequence[Order]) -> None:
-        """What waves and budgets say; an outcome is durable before it opens a wave."""
-        for order in orders:
-            match order:
-                case Drop(reason=reason, vms=vms, stop=stop):
-                    self._dispatcher.drop(frozenset(vms))
-                    if stop is not None:
-                        kind, scope, count, limit = stop
-                        self._chronicle.stop(kind, scope, count=count, limit=limit)
-                        data = {"kind": kind, "scope": scope, "count": count, "limit": limit, "vms": len(vms)}
-                        self._tell("budget.crossed", None, data)
-                    await self._never_reached(vms, reason)
-                case Opened(wave=name):
-                    self._chronicle.wave(name, "started_at")
-                    self._tell("wave.opened", None, {"wave": name})
-                case Finished(wave=name):
-                    self._chronicle.wave(name, "finished_at")
-                    self._tell("wave.finished", None, {"wave": name})
-        self._dispatcher.wake()
-
     async def _close_window(self) -> None:
-        """The window takes nobody any more; what waits is not reached. Where sending has ended, that decides."""
         self._wake()
-        if self._halt:
-            return
-        with self._working():
-            try:
-                orders = self._course.close()
-                vms = sum(len(order.vms) for order in orders if isinstance(order, Drop))
-                if vms:
-                    self._chronicle.window_left_out()
-                if vms or self._outlook.in_flight:
-                    self._tell("window.closed", None, {"not_reached": vms, "in_flight": self._outlook.in_flight})
-                await self._obey(orders)
-            except JournalWriteError as error:
-                self._ledger.lose(error)
+        await self._orders.close_window()
 
     def _expire_window(self) -> None:
         assert self._window is not None
@@ -517,30 +467,6 @@ class Run:
         self._tell("run.paused" if pause else "run.continued", None, data)
         self._wake()
         return f"paused: nothing more is started, {go_on(flying, changing)}" if pause else "the run goes on"
-
-    async def _skip(self, uuid: str, who: str) -> str:
-        record = self._ledger.records.get(uuid)
-        if not isinstance(record, VmRecord) or record.outcome is not None:
-            return "it is no target of this run" if record is None else f"too late: it is {record.outcome}"
-        orders = None if self._halt else self._course.skip(uuid)
-        if orders is None:
-            return "the run is over" if self._halt else "too late: it has begun with it"
-        with self._working():
-            await self._take_out(record, who, orders)
-        return "skipped"
-
-    async def _take_out(self, record: VmRecord, who: str, orders: Sequence[Order]) -> None:
-        self._dispatcher.drop(frozenset({record.uuid}))
-        self._outlook.ends(record.uuid)
-        taken_out = replace(
-            record,
-            outcome=Outcome.SKIPPED,
-            reason=Reason.OPERATOR,
-            evidence=Evidence(text=f"{who} took it out of the run; nothing was sent", basis="none"),
-            finished_at=self._clock.wall(),
-        )
-        await self._ledger.settle(taken_out)
-        await self._obey(orders)
 
     async def _stop_one(self, means: VmMeans, place: Place) -> None:
         uuid, wave = place.row.uuid, place.queue.wave
@@ -578,7 +504,7 @@ class Run:
             )
             await self._ledger.settle(record, took_seconds=None if cut else seconds)
             if self._ledger.error is None:
-                await self._obey(self._course.ended(record))
+                await self._orders.obey(self._course.ended(record))
         except JournalWriteError as error:
             self._ledger.lose(error)
         finally:
