@@ -46,7 +46,7 @@ EVENTS: Mapping[str, Kind] = {
         "When it is expected to be over, and what that rests on.", ("low", "likely", "high", "seconds", "rests_on")
     ),
     "run.paused": Kind("Nothing more is started until somebody lets it go on.", ("by", "in_flight", "hosts_under_way")),
-    "run.continued": Kind("After a pause.", ("by", "in_flight")),
+    "run.continued": Kind("After a pause.", ("by", "in_flight", "hosts_under_way")),
     "run.halted": Kind(
         "Nothing more is sent, for this `reason`; `jobs` go on at the node.", ("reason", "jobs", "by"), warning=True
     ),
