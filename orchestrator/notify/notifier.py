@@ -9,12 +9,13 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from orchestrator.model.counts import counted
 from orchestrator.model.event import Event
 from orchestrator.model.safe import one_line
 from orchestrator.notify.send import NotToldError, post, run
 from orchestrator.notify.targets import Command, Target, Webhook
 from orchestrator.observe.picture import Picture
-from orchestrator.observe.words import missed_lines, news, outcomes
+from orchestrator.observe.words import hosts_count, missed_lines, news, outcomes
 from orchestrator.plan.model import Occasion
 
 _TRIES, _WAIT_SECONDS = 3, 1.0
@@ -86,13 +87,15 @@ class Notifier:
         match event.kind:
             case "wave.finished":
                 tally = picture.waves[data["wave"]]
-                return f"wave {one_line(data['wave'])} is over, {tally.done} of {tally.to_do} VMs had their turn"
+                had = "had its turn" if tally.to_do == 1 else "had their turn"
+                return f"wave {one_line(data['wave'])} is over, {tally.done} of {counted(tally.to_do)} {had}"
             case "run.finished":
                 status = str(data["status"]).replace("_", " ")
                 causes = sorted(picture.causes.items(), key=lambda item: -item[1].total())[:_CAUSES]
                 blamed = "; ".join(f"{hosts.total()} for {one_line(cause, 80)}" for cause, hosts in causes)
                 told = f"{status}, exit code {data['exit_code']}: {outcomes(picture) or 'no VM has an outcome'}"
-                return "; ".join([told, *([f"failures: {blamed}"] if blamed else []), *missed_lines(picture, _HOSTS)])
+                hosts = filter(None, [hosts_count(picture), *missed_lines(picture, _HOSTS)])
+                return "; ".join([told, *([f"failures: {blamed}"] if blamed else []), *hosts])
             case _:
                 return news(event, picture) or event.kind
 

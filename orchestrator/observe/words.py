@@ -156,22 +156,24 @@ def counts(picture: Picture) -> str:
     """`120/300 done, 48 in flight`, what holds it up, and `1/4 hosts in maintenance`."""
     braked = "" if picture.braked is None else f", braked to {picture.braked:.3g} requests a second"
     paused = ", paused" if picture.paused else ""
-    return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}{_hosts_count(picture)}"
+    hosts = f"; {text}" if (text := hosts_count(picture)) else ""
+    return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}{hosts}"
 
 
-def _hosts_count(picture: Picture) -> str:
+def hosts_count(picture: Picture) -> str:
+    """`1/4 hosts in maintenance`; empty for a run that changes no hosts."""
     found = picture.host_counts()
     if not picture.hosts_to_empty and not found:
         return ""
     total = max(picture.hosts_to_empty, len(picture.host_deeds))
     if not found:
-        return f"; {counted(total, 'host')} to empty"
+        return f"{counted(total, 'host')} to empty"
     if picture.starts:
         back = sum(all(outcome in _DONE for outcome in deeds.values()) for deeds in picture.host_deeds.values())
-        return f"; {back}/{counted(total, 'host')} back"
+        return f"{back}/{counted(total, 'host')} back"
     action = min(found, key=lambda action: _MEANT.get(action, len(_MEANT)))
     done = sum(found[action][outcome] for outcome in _DONE)
-    return f"; {done}/{counted(total, 'host')} {host_state(action)}"
+    return f"{done}/{counted(total, 'host')} {host_state(action)}"
 
 
 def hosts_lines(picture: Picture, most: int) -> list[str]:

@@ -1,11 +1,13 @@
 """A run that serves its page, and requests to it that no browser would make."""
 
 import http.client
+import json
 import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.cli.support import Cli, Running, wait_until
 
@@ -53,6 +55,14 @@ class Page:
             return Answer(answer.status, dict(answer.headers.items()), text)
         finally:
             connection.close()
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Everything that one reader is told, to the end."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", "/events", headers={"Authorization": f"Bearer {self.token}"})
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return [(kind, json.loads(data)) for kind, data in re.findall(r"^event: (\w+)\ndata: (.*)$", text, re.M)]
 
 
 def serve(cli: Cli, *args: str | Path, where: str = "0") -> Page:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.simulator import Account, ClusterSpec, Guest, HostSpec, Scenario, VmGroup
+from tests.cli.serving import serve
 from tests.cli.support import GONE, PASSWORD, Cli, Node, fleet, quick, refused, wait_until
 from tests.cli.test_terminal import Terminal
 
@@ -222,3 +223,29 @@ def test_an_account_that_may_not_change_hosts(cli: Cli, racks: Node) -> None:
     left = plan(cli, evacuate={"hosts": "leave"})
     refused(cli.inside("run", left, "--yes", env=tenant), 3, "may not see every VM on them", "use an account that may")
     assert states(racks) == ["Enabled"] * 4
+
+
+def test_who_looks_on_is_told_of_hosts(cli: Cli, racks: Node) -> None:
+    """The command that a plan notifies, the page while the run goes on, and the metrics: each knows its hosts."""
+    told = cli.folder / "told.txt"
+    program = cli.folder / "told.sh"
+    program.write_text(f"#!/bin/sh\ncat >> {told}\necho >> {told}\n")
+    program.chmod(0o700)
+    notify = [{"command": [str(program)]}]
+    one_by_one = {"migrate": {"timeout": "4s", "concurrency": 1}}
+    page = serve(cli, plan(cli, evacuate=one_by_one, notify=notify), "--metrics-file", "run.prom", "--allow-commands")
+    messages = page.events()
+    done = page.running.wait()
+    assert done.code == 0, done
+    shown = messages[-1][1]["data"]["hosts"]
+    assert {host["name"]: [deed["action"] for deed in host["actions"]] for host in shown if host["actions"]} == {
+        "rack-a": ["disable", "empty", "maintain"],
+        "rack-b": ["disable", "empty", "maintain"],
+    }
+    metrics = (cli.folder / "run.prom").read_text()
+    run = cli.report()["run"]["id"]
+    assert f'orchestrator_run_hosts{{run="{run}",action="maintain",outcome="done"}} 2' in metrics
+    assert f'orchestrator_run_hosts_to_empty{{run="{run}"}} 2' in metrics
+    texts = [json.loads(line)["text"] for line in told.read_text().splitlines() if line]
+    assert "5 targets, 5 to migrate or else to stop; 2 hosts to be emptied" in texts[0]
+    assert texts[-1].endswith(f"; 2/2 hosts in maintenance (run {run})")

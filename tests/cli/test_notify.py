@@ -106,7 +106,7 @@ def test_a_webhook_is_told_what_happens(cli: Cli, node: Node, hook: Hook) -> Non
     assert [text.partition(": ")[2] for text in hook.texts] == [
         f"3 targets, 3 to stop (run {run})",
         f"wave &lt;!channel&gt; &amp; co is over, 2 of 2 VMs had their turn (run {run})",
-        f"wave db is over, 1 of 1 VMs had their turn (run {run})",
+        f"wave db is over, 1 of 1 VM had its turn (run {run})",
         f"finished, exit code 0: 3 stopped_clean (run {run})",
     ]
     assert all(text.startswith("cli: ") for text in hook.texts)

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json
 import re
 import select
 import socket
@@ -146,23 +145,14 @@ def test_strangers_neither_hold_the_run_up_nor_speak_on_its_terminal(cli: Cli, n
     assert [line for line in done.err.splitlines() if not ours.match(line)] == []
 
 
-def events(page: Page) -> list[tuple[str, dict[str, object]]]:
-    """Everything that one reader is told, to the end."""
-    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)
-    connection.request("GET", "/events", headers={"Authorization": f"Bearer {page.token}"})
-    text = connection.getresponse().read().decode()
-    connection.close()
-    return [(kind, json.loads(data)) for kind, data in re.findall(r"^event: (\w+)\ndata: (.*)$", text, re.M)]
-
-
 @slow
 def test_a_reader_is_told_the_run_to_its_end(cli: Cli, node: Node) -> None:
     """Everything once, then what has changed, and at the end everything as the report has it."""
     page = serve(cli, cli.plan(limits=ONE))
-    told = events(page)
+    told = page.events()
     kinds = [kind for kind, _ in told if kind != "wait"]
     assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("begin", "end", {"update"})
-    flying = {flight[1] for kind, change in told if kind == "update" for flight in change["flying"]}  # type: ignore[attr-defined]
+    flying = {flight[1] for kind, change in told if kind == "update" for flight in change["flying"]}
     assert flying
     assert flying <= {"app-1", "app-2", "app-3", "app-4"}
     data = told[-1][1]["data"]
