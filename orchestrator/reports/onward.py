@@ -16,10 +16,10 @@ def onward(report: RunReport) -> str:
     parts = []
     if left:
         again = f"retry {visible(run.id)}" if stops else f"restore {visible(run.parent_run or run.id)}"
-        parts.append(f"`orchestrator {again}` takes up what is left")
+        parts.append(f"'orchestrator {again}' takes up what is left")
     undone = ["starts what was stopped"] if any(report.totals.get(word, 0) for word in STOPPED) else []
     if any(action.outcome is HostOutcome.DONE and action.action != "empty" for host in hosts for action in host.actions):
         undone.insert(0, "opens the hosts again")
     if stops and undone and run.parent_run is None:  # a retry is undone together with the run that it takes up
-        parts.append(f"`orchestrator restore {visible(run.id)}` {' and '.join(undone)}")
+        parts.append(f"'orchestrator restore {visible(run.id)}' {' and '.join(undone)}")
     return f"Next: {'; '.join(parts)}." if parts else ""

@@ -30,7 +30,7 @@ def verdict(report: RunReport) -> str:
         case "running":
             lead = _unfinished(report)
         case "interrupted":
-            resume = f"`orchestrator resume {visible(run.id)}`"
+            resume = f"'orchestrator resume {visible(run.id)}'"
             lead = f"Interrupted; jobs may go on at the node, and {resume} carries on. "
         case "stopped_early":
             why = _ENDED_BY[run.ended_by] if run.ended_by else "some VMs never had their turn"
@@ -45,7 +45,7 @@ def _unfinished(report: RunReport) -> str:
     if worker is not None:
         name = f"{visible(worker.who)}, process {worker.pid},"
         return f"This run is not finished: {name} works on it (last sign {worker.silent_seconds:.0f} s ago). "
-    return f"This run is not finished, and nobody works on it: `orchestrator resume {visible(report.run.id)}` carries on. "
+    return f"This run is not finished, and nobody works on it: 'orchestrator resume {visible(report.run.id)}' carries on. "
 
 
 def _standing(report: RunReport) -> str:

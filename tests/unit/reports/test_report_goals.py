@@ -64,12 +64,12 @@ def test_the_verdict_is_of_hosts_first_and_of_vms_then() -> None:
         ),
         (
             without_vms(one(disabled(), UNDER_WAY, left_on_host=None), status="running"),
-            "This run is not finished, and nobody works on it: `orchestrator resume 20261128T140000Z-7f3a` carries on. "
+            "This run is not finished, and nobody works on it: 'orchestrator resume 20261128T140000Z-7f3a' carries on. "
             "0 of 1 host was, when last read, in maintenance; 1 has no outcome. No VM was a target.",
         ),
         (
             without_vms(one(disabled(), left_on_host=None), status="interrupted", evacuate=DISABLE),
-            "Interrupted; jobs may go on at the node, and `orchestrator resume 20261128T140000Z-7f3a` carries on. "
+            "Interrupted; jobs may go on at the node, and 'orchestrator resume 20261128T140000Z-7f3a' carries on. "
             "The only host was, when last read, disabled. No VM was a target.",
         ),
         (

@@ -10,8 +10,8 @@ from orchestrator.model.report import RunReport
 from orchestrator.reports.onward import onward
 from tests.evacuated import HOSTS, deed, disabled, evacuated, host, maintained, report_of, restored
 
-RUN, RESTORE = "20261128T140000Z-7f3a", "`orchestrator restore 20261128T140000Z-7f3a`"
-RETRY = f"`orchestrator retry {RUN}` takes up what is left"
+RUN, RESTORE = "20261128T140000Z-7f3a", "'orchestrator restore 20261128T140000Z-7f3a'"
+RETRY = f"'orchestrator retry {RUN}' takes up what is left"
 
 
 def stopped(action: str = "stop", status: str = "finished", parent: str | None = None, **totals: int) -> RunReport:
@@ -38,7 +38,7 @@ def emptied(*actions: Any, left: Any = (), **run: Any) -> RunReport:
         (stopped("start", parent="20261127T140000Z-0000", started=2), ""),
         (
             stopped("start", parent="20261127T140000Z-0000", failed=2),
-            "Next: `orchestrator restore 20261127T140000Z-0000` takes up what is left.",
+            "Next: 'orchestrator restore 20261127T140000Z-0000' takes up what is left.",
         ),
         (evacuated(), f"Next: {RETRY}; {RESTORE} opens the hosts again and starts what was stopped."),
         (emptied(disabled(), maintained(5), exit_code=0), f"Next: {RESTORE} opens the hosts again."),
@@ -53,5 +53,5 @@ def test_what_can_be_done_next(report: RunReport, words: str) -> None:
 def test_a_restore_that_left_a_host_is_taken_up_again() -> None:
     """Its run is named, not itself."""
     deeds = deed("enable", HostOutcome.DONE, 1), deed("enable", HostOutcome.FAILED, 1)
-    words = "Next: `orchestrator restore 20261128T120000Z-0000` takes up what is left."
+    words = "Next: 'orchestrator restore 20261128T120000Z-0000' takes up what is left."
     assert onward(restored(*deeds, parent_run="20261128T120000Z-0000")) == words

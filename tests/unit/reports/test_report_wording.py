@@ -51,7 +51,7 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
         (
             {"targets": 5, "stopped_clean": 1, "failed": 1},
             {"status": "running"},
-            "This run is not finished, and nobody works on it: `orchestrator resume r1` carries on. "
+            "This run is not finished, and nobody works on it: 'orchestrator resume r1' carries on. "
             "1 of 5 VMs were, when last read, stopped; 1 failed; 3 have no outcome.",
         ),
         (
@@ -62,7 +62,7 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
         (
             {"targets": 1},
             {"status": "interrupted"},
-            "Interrupted; jobs may go on at the node, and `orchestrator resume r1` carries on. "
+            "Interrupted; jobs may go on at the node, and 'orchestrator resume r1' carries on. "
             "0 of 1 VM was, when last read, stopped; 1 has no outcome.",
         ),
         (
