@@ -2,7 +2,7 @@
 
 from orchestrator.actions.judge import Facts, Judgement, Verdict, said_of
 from orchestrator.actions.rules import Rules
-from orchestrator.model.outcome import HostOutcome
+from orchestrator.model.outcome import AttemptResult, HostOutcome
 from orchestrator.model.report import Basis, Evidence
 from orchestrator.model.states import GOALS, MIDS, End, Verb, end_of
 
@@ -47,6 +47,8 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
     match End.GONE if facts.gone_row else end_of(facts.state, rules.verb):
         case End.GONE:
             return _say(HostOutcome.FAILED, _GONE)
+        case End.GOAL if all(attempt.result is AttemptResult.REFUSED for attempt in sent):
+            return _say(HostOutcome.ALREADY, f"the node refused our call, and somebody else did it: it is {facts.state}")
         case End.GOAL if sent[-1].verdict is Verdict.OK:
             return _say(HostOutcome.DONE, f"it is {facts.state}", "job")
         case End.GOAL:

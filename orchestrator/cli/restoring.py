@@ -95,8 +95,9 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
                 click.echo(f"  wave {one_line(wave or '')}: {count} to start")
         for line in _host_lines(undo):
             click.echo(f"  {line}")
-        low, likely, high = (in_words(seconds) for seconds in (forecast.low, forecast.likely, forecast.high))
-        click.echo(f"  forecast: {low} to {high}, most likely {likely}; it rests on {forecast.rests_on}")
+        if to_start:
+            low, likely, high = (in_words(seconds) for seconds in (forecast.low, forecast.likely, forecast.high))
+            click.echo(f"  forecast: {low} to {high}, most likely {likely}; it rests on {forecast.rests_on}")
         lines = undo.named()
         for line in lines[:_MOST_NAMED]:
             click.echo(f"  {line}")
@@ -104,8 +105,9 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
             click.echo(f"  and {len(lines) - _MOST_NAMED} more, which the report will name")
         version = one_line(undo.facts.version or "of an unknown version")
         click.echo(f"node {record.endpoint}, ZStack {version}, as {who}")
-        hosts = len(undo.to_open())
-        todo = [f"open {counted(hosts, 'host')}"] * bool(hosts) + [f"start {counted(to_start)}"] * bool(to_start)
+        hosts, waits = len(undo.to_open()), len(undo.to_wait_for())
+        todo = [f"open {counted(hosts, 'host')}"] * bool(hosts) + [f"wait for {counted(waits, 'host')}"] * bool(waits)
+        todo += [f"start {counted(to_start)}"] * bool(to_start)
         words = " and ".join(todo)
         question = f"{words[:1].upper()}{words[1:]} at {record.endpoint}?"
         return await ask_yes(question, record.plan if to_start > MANY else None)
@@ -124,6 +126,9 @@ def _opening_lines(undo: Undo) -> list[str]:
         if names:
             shown = first_few((one_line(name, 60) for name in names), _MOST_HOSTS)
             lines.append(f"{len(names):>6} host{'s' * (len(names) != 1)} {words}: {shown}")
+    if names := [host.row.name or host.row.uuid for host in undo.to_wait_for()]:
+        shown = first_few((one_line(name, 60) for name in names), _MOST_HOSTS)
+        lines.append(f"{len(names):>6} host{'s' * (len(names) != 1)} open already, to be waited for: {shown}")
     return lines
 
 

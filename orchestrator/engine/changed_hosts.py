@@ -107,7 +107,7 @@ class ChangedHosts:
         """One of the places for changes side by side. While the run is paused nothing begins that could begin at all."""
 
         def held() -> bool:
-            over = halt or halt.at_end is not None or (halt.closed and not begun)
+            over = halt or halt.ended or (halt.closed and not begun)
             return self._paused() and not (carried_on or over)
 
         while True:
@@ -127,25 +127,29 @@ class ChangedHosts:
         begun: bool = False,
         as_good: frozenset[str] = frozenset(),
         check: Callable[[], Awaitable[bool]] | None = None,
-        untold: Collection[HostOutcome] = (),
+        unended: Collection[HostOutcome] = (),
     ) -> HostActionRecord | None:
         """Carry it out in its turn; None where the journal is lost. `as_good`: see `Rules`; `check`, `begun`: `HostDrive`.
 
-        Where the check says no, and nothing was done before, the host is not empty. `untold`: outcomes that are not the last
-        word yet, and are told by whoever has that.
+        Where the check says no, and nothing was done before, the host is not empty. `unended`: outcomes that are no last
+        word: they are neither written nor told here.
         """
         outage = self._plan.limits.node_outage.total_seconds()
         rules = host_rules(self._plan.stop, self._evacuate, outage, verb, as_good)
         before, halt = host.record_of(action_of(rules)), means.every.halt
         saved, host.saved = host.saved if before is not None else None, None
         async with self._turn(halt, begun=begun, carried_on=saved is not None):
-            if saved is None and halt.at_end is not None:
-                return await self._not_reached(means, host, action_of(rules), "the window had ended; nothing was sent")
+            if saved is None and (halt.at_end is not None or (halt.ended and self._paused())):
+                while_paused = " while the run was paused" if self._paused() else ""
+                words = f"the window had ended{while_paused}; nothing was sent"
+                return await self._not_reached(means, host, action_of(rules), words)
             if before is None:
                 host.actions.append(HostActionRecord(action=action_of(rules)))
             number = len(host.actions) - 1 if before is None else host.actions.index(before)
             carried_on = before if before is not None and before.outcome is None else None
-            drive = HostDrive(means, host.row, number, rules, begun=begun, record=carried_on, saved=saved, check=check)
+            drive = HostDrive(
+                means, host.row, number, rules, begun=begun, record=carried_on, saved=saved, check=check, unended=unended
+            )
             self._drives.add(drive)
             try:
                 record = await drive.run()
@@ -158,7 +162,7 @@ class ChangedHosts:
             words = "not sent any more: it was not empty, or what is on it could not be read"
             return await self._write(means, host, number, replace(record, outcome=HostOutcome.NOT_EMPTY, evidence=words))
         host.actions[number] = record
-        if record.outcome not in untold:
+        if record.outcome not in unended:
             self._tell(means, host, record)
         return record
 

@@ -74,10 +74,11 @@ class Destinations:
         """What hosts are called that an earlier process has chosen."""
         self._names |= {host: one_line(name, 100) for host, name in names.items()}
 
-    async def take(self, vm_uuid: str) -> Found:
+    async def take(self, vm_uuid: str, *, begun: bool) -> Found:
         """A host for this VM, which counts there until it is given back; waits while all are busy.
 
-        A halt ends the waiting: the host that is returned then is of no use, and must be given back all the same.
+        A halt ends the waiting, and the window's close that of a VM that is not `begun` with: the host that is returned then
+        is of no use, and must be given back all the same.
         Raises NodeGoneError.
         """
         refused = 0
@@ -96,13 +97,13 @@ class Destinations:
                 return Found(None, "the node offers no host for it outside those that are emptied")
             self._names |= {row.uuid: one_line(row.name or row.uuid, 100) for row in fit}
             with anyio.move_on_after(_FRESH_SECONDS):
-                return Found(await self._free_one([row.uuid for row in fit]))
+                return Found(await self._free_one([row.uuid for row in fit], begun=begun))
 
-    async def _free_one(self, hosts: list[str]) -> str:
+    async def _free_one(self, hosts: list[str], *, begun: bool) -> str:
         while True:
             changes = self._halt.changes
             best = min(hosts, key=lambda host: (self._coming[host], self._given[host]))
-            if self._coming[best] < self._per_host or self._halt:
+            if self._coming[best] < self._per_host or self._halt or (self._halt.closed and not begun):
                 self._coming[best] += 1
                 self._given[best] += 1
                 if best not in self._chosen:

@@ -221,7 +221,7 @@ class Drive(Pump):
             return None
         assert self._vm.destinations is not None
         self._leave_target()
-        found = await self._vm.destinations.take(self._uuid)
+        found = await self._vm.destinations.take(self._uuid, begun=state.node_began)
         if found.host is None:
             self._unsure = found.unsure
             return found.why

@@ -114,7 +114,8 @@ class Evacuation(ChangedHosts):
             while not means.every.halt:
                 news = self._news
                 due = [one for uuid, one in self._hosts.items() if not (one.shut or one.looked or self._on[uuid])]
-                if due and self._paused():  # nothing more is started: no host's maintenance either
+                # Nothing more is started: no host's maintenance either. A pause does not hold the window open.
+                if due and self._paused() and not means.every.halt.ended:
                     await news.wait()
                 elif due:
                     try:

@@ -12,13 +12,14 @@ from orchestrator.model.outcome import Reason
 class Halt:
     """Set once, by the first reason; from then on no PUT of any kind leaves. True where it is set.
 
-    Before that, the window may be `closed`: no VM is begun with any more; and it may end with `at_end` (`cold` or
-    `abandon`) for what is in flight.
+    Before that, the window may be `closed`: no VM is begun with any more; and it may have `ended`, with `at_end` (`cold` or
+    `abandon`; None: the plan's rules go on) for what is in flight.
     """
 
     def __init__(self) -> None:
         self.reason: Reason | None = None
         self.closed = False
+        self.ended = False
         self.at_end: Literal["cold", "abandon"] | None = None
         self.changes = 0
         """How often anything of this changed."""
@@ -37,9 +38,14 @@ class Halt:
             self.closed = True
             self._tell()
 
+    def end(self) -> None:
+        """The window has ended."""
+        self.closed = self.ended = True
+        self._tell()
+
     def expire(self, at_end: Literal["cold", "abandon"]) -> None:
         """The window has ended: this becomes of what is in flight."""
-        self.closed, self.at_end = True, at_end
+        self.closed, self.ended, self.at_end = True, True, at_end
         self._tell()
         for act in list(self._at_expiry):
             act()

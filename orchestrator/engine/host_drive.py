@@ -1,6 +1,6 @@
 """One host: a change of its state, from its turn to its outcome."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 
 from orchestrator.actions.machine import ActionState, Halt, Read, Send, advance, begin
@@ -10,7 +10,7 @@ from orchestrator.engine.pump import Means, Pump, ahead
 from orchestrator.engine.read import Reader, UnreadableError
 from orchestrator.engine.watch import Watcher
 from orchestrator.model.fault import fault_of
-from orchestrator.model.outcome import HOST_GOOD, Reason
+from orchestrator.model.outcome import HOST_GOOD, HostOutcome, Reason
 from orchestrator.model.report import HostAction, HostActionRecord
 from orchestrator.model.safe import one_line
 from orchestrator.model.target import HostRequest, HostRow, JobSucceeded, SendResult
@@ -28,7 +28,8 @@ class HostMeans:
 class HostDrive(Pump):
     """`number`: which of the things it is that are done to this host in the run. `record`: as it was written last, for one
     that another process has begun with, whose `saved` is what was under way (None: nothing had left). `check`: asked each
-    time before a call leaves; where it says no, nothing is sent any more, and what is under way is followed.
+    time before a call leaves; where it says no, nothing is sent any more, and what is under way is followed. `unended`:
+    outcomes that are not the last word on it, so that it is written without one for now.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class HostDrive(Pump):
         record: HostActionRecord | None = None,
         saved: Saved | None = None,
         check: Callable[[], Awaitable[bool]] | None = None,
+        unended: Collection[HostOutcome] = (),
     ) -> None:
         self._action: HostAction = action_of(rules)
         self._record = record or HostActionRecord(action=self._action)
@@ -53,6 +55,7 @@ class HostDrive(Pump):
         self._begun = begun
         self._saved = saved
         self._check = check
+        self._unended = unended
         self.refused = False
         """Did the check say no?"""
 
@@ -75,7 +78,9 @@ class HostDrive(Pump):
             attempts=tuple(self._written),
             error=dict(error.plain()) if error is not None else None,
         )
-        await self._m.journal.act(self._m.run_id, self._uuid, self._number, self._record, None)
+        open_still = self._record.outcome in self._unended
+        written = replace(self._record, outcome=None, finished_at=None) if open_still else self._record
+        await self._m.journal.act(self._m.run_id, self._uuid, self._number, written, None)
         return self._record
 
     # ── what a host needs of the pump ──────────────────────────────────────────────────────────────────────────────

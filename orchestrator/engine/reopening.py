@@ -18,7 +18,7 @@ from orchestrator.model.states import Verb
 
 _LOOK_SECONDS = 2.0
 _OPEN = frozenset({HostOutcome.DONE, HostOutcome.ALREADY})
-"""Of one that an earlier process has opened, or that was open already: it is waited for as well."""
+"""Open, by us or already; it is the last word on the host only when it is connected."""
 
 
 class Reopening(ChangedHosts):
@@ -32,16 +32,16 @@ class Reopening(ChangedHosts):
                     tasks.start_soon(self._open_one, means, host, scale)
 
     async def _open_one(self, means: HostMeans, host: Host, scale: float) -> None:
-        record, changed = host.actions[0], False
+        record = host.actions[0]
         if record.outcome is None:
-            record, changed = await self._change(means, host, Verb(record.action), untold=_OPEN) or record, True
+            record = await self._change(means, host, Verb(record.action), unended=_OPEN) or record
         if record.outcome not in _OPEN:
             return
         seconds = self._evacuate.host_timeout.total_seconds()
         status = await self._connected(means, host, seconds, scale)
+        record = replace(record, finished_at=means.every.clock.wall())
         if status == "Connected":
-            if changed:
-                self._tell(means, host, record)
+            await self._write(means, host, 0, record)
         elif means.every.halt:
             words = f"{record.evidence}; the run ended before it was seen to be Connected"
             await self._write(means, host, 0, replace(record, outcome=HostOutcome.UNKNOWN, evidence=words))

@@ -446,10 +446,11 @@ class Run:
     def _expire_window(self) -> None:
         assert self._window is not None
         self._wake()
-        in_flight, at_end = self._outlook.in_flight, self._window.at_end
+        sent, at_end = self._ledger.at_node, self._window.at_end  # whatever has not left is not begun with any more
+        in_flight = len(sent)
         if not in_flight:
             return
-        migrating = sum(drive.verb is Verb.MIGRATE for drive in self._drives.values())
+        migrating = sum(drive.verb is Verb.MIGRATE for uuid, drive in self._drives.items() if uuid in sent)
         cut = in_flight - migrating if at_end == "cold" else in_flight  # what is being migrated has no power to lose
         if cut and at_end != "finish":
             scope = "VMs in flight, cold" if at_end == "cold" else "VMs in flight, abandoned"

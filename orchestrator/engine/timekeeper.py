@@ -66,6 +66,7 @@ class Timekeeper:
             await self._clock.sleep_until(self._window.end)
             if self._halt:
                 return  # where sending has ended, that decides
+            self._halt.end()
             self._expire()
             if self._window.at_end != "finish":
                 self._halt.expire(self._window.at_end)

@@ -47,14 +47,23 @@ class Undo:
     """Of those to be started, VMs that were Paused when they were stopped, and will be Running."""
     closed: Sequence[HostBefore] = ()
     """Hosts that the runs disabled or put into maintenance, each with what is to be done to it, or what is said of it."""
+    unseen: int = 0
+    """Of these, hosts that an earlier restore has opened, and that nobody has seen connected since."""
 
     @property
     def nothing(self) -> bool:
         """Is there nothing to be done?"""
-        return not self.rows and not self.to_open()
+        return not self.rows and not self.to_open() and not self.unseen
 
     def to_open(self) -> list[HostBefore]:
         """The hosts to be changed."""
+        return [host for host in self._waiting() if host.row.state != _ENDS[host.actions[0].action]]
+
+    def to_wait_for(self) -> list[HostBefore]:
+        """The hosts that are open, and not connected."""
+        return [host for host in self._waiting() if host.row.state == _ENDS[host.actions[0].action]]
+
+    def _waiting(self) -> list[HostBefore]:
         return [host for host in self.closed if host.actions[0].outcome is None]
 
     def left(self) -> Iterator[VmRecord]:
@@ -114,7 +123,7 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
         last = _last_words(members, journal, cloud)
         stopped = {uuid: both for uuid, both in last.items() if both[0].outcome in STOPPED | _LATE}
         seen = await cloud.read(list(stopped))
-        closed = await _closed_hosts(members, journal, cloud)
+        closed, unseen = await _closed_hosts(members, journal, cloud)
     except NodeAwayError as error:
         raise NodeUnreachableError(
             f"the VMs cannot be read ({error.detail}): see that the node is up, and try again"
@@ -140,89 +149,108 @@ async def plan_undo(members: Sequence[RunRecord], journal: Journal, cloud: Cloud
     migrated = sum(vm.outcome is Outcome.MIGRATED for vm, _ in last.values())
     paused = sum(stopped[uuid][0].state_before == "Paused" for uuid in rows)
     host_rows = await told_hosts(cloud, sorted(hosts))
-    return Undo(records, rows, late, facts, known, host_rows, migrated, paused, closed)
+    return Undo(records, rows, late, facts, known, host_rows, migrated, paused, closed, unseen)
 
 
 @dataclass(slots=True)
 class _Closed:
-    """A host that these runs have closed: what it was before, and what they may have left it as."""
+    """A host that these runs have changed: what it was before, and what they may have left it as; nothing where somebody has
+    had it since. `unseen`: a restore has opened it, and did not see it connected.
+    """
 
     before: str | None
     left_as: set[str]
+    unseen: bool = False
 
 
-async def _closed_hosts(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) -> list[HostBefore]:
-    """How the hosts stand now that these runs have changed, the last one first. Raises NodeAwayError, QueryRefusedError.
+async def _closed_hosts(members: Sequence[RunRecord], journal: Journal, cloud: Cloud) -> tuple[list[HostBefore], int]:
+    """How the hosts stand now that these runs have changed, the last one first; and how many of them are to be waited for,
+    though nothing is sent to them. Raises NodeAwayError, QueryRefusedError.
 
     Its state alone is held against what we left it as: `lastOpDate` of a host changes with its status too, and whoever
     works on a host switches it off.
     """
     closed = _closed(members, journal)
     rows = await cloud.hosts(list(closed)) if closed else {}
-    found = []
+    found, unseen = list[HostBefore](), 0
     for uuid, (known, one) in reversed(closed.items()):
         row = rows.get(uuid)
         action: HostAction = "disable" if one.before == "Disabled" else "enable"
         outcome, words = _host_standing(row, action, one.left_as)
         state = row.state if row is not None else None
+        unseen += one.unseen and outcome is None and state == _ENDS[action]
         record = HostActionRecord(action=action, outcome=outcome, evidence=words, state_before=state, state=state)
         found.append(HostBefore(row or known, (record,)))
-    return found
+    return found, unseen
 
 
 def _closed(members: Sequence[RunRecord], journal: Journal) -> dict[str, tuple[HostRow, _Closed]]:
-    """What the runs did to hosts, and restores of them since, all told. One that a restore has opened is still in it: it may
-    not be connected yet.
+    """What the runs did to hosts, and restores of them since, one after the other. One that a restore has opened is still in
+    it: it may not be connected yet.
     """
     closed: dict[str, tuple[HostRow, _Closed]] = {}
     for member in members:
-        restores = Verb(member.action) is Verb.START
         for host in journal.hosts(member.id):
             for action in host.actions:
-                goals = _GOALS.get(action.action, frozenset())
-                if not _may_have_changed(action, goals) or (restores and host.row.uuid not in closed):
+                if action.action == "empty":
                     continue
-                _, one = closed.setdefault(host.row.uuid, (host.row, _Closed(action.state_before, set())))
-                if action.outcome is HostOutcome.DONE:
-                    one.left_as = {_ENDS.get(action.action, action.action)}
-                elif action.outcome is HostOutcome.CAME_BACK:
-                    one.left_as = set()  # whatever it is now is somebody else's doing
-                else:
-                    one.left_as |= goals
+                if host.row.uuid in closed:
+                    _replay(closed[host.row.uuid][1], action)
+                elif _changed(action) and Verb(member.action) is Verb.STOP:
+                    closed[host.row.uuid] = host.row, _Closed(action.state_before, _left_as(action, set()))
     return closed
 
 
+def _replay(one: _Closed, action: HostActionRecord) -> None:
+    """What this says of a host that we have changed before. Found in another state than we left it in, it was somebody's by
+    then: what it is before a change of ours now is what a restore brings back.
+    """
+    if action.state_before is not None and action.state_before not in one.left_as:
+        one.before, one.left_as = action.state_before, set()
+    one.unseen = False
+    if _changed(action):
+        one.left_as = _left_as(action, one.left_as)
+        one.unseen = action.action == "enable" and action.outcome is not HostOutcome.DONE
+
+
 _ENDS = {"disable": "Disabled", "maintain": "Maintenance", "enable": "Enabled"}
-_GOALS = {
-    "disable": frozenset({"Disabled"}),
-    "maintain": frozenset({"PreMaintenance", "Maintenance"}),
-    "enable": frozenset({"Enabled"}),
-}
-"""States that what is done to a host leads to, or through."""
+_THROUGH = {"maintain": "PreMaintenance"}
+"""States that what is done to a host leads to, and the one that it passes."""
 _NOTHING_BEGAN = frozenset({AttemptResult.REFUSED, AttemptResult.LOST})
 
 
-def _may_have_changed(action: HostActionRecord, goals: frozenset[str]) -> bool:
+def _changed(action: HostActionRecord) -> bool:
     """Is the host in another state by it, for certain or perhaps? What was sent and did not end well may have done it all
     the same, or be on the way, unless its job has failed and the host was read as it was.
     """
     if action.outcome in {HostOutcome.DONE, HostOutcome.CAME_BACK}:
-        return bool(goals)
+        return True
     if action.outcome in {HostOutcome.ALREADY, HostOutcome.LEFT}:
         return False
     begun = [one for one in action.attempts if one.sent_at is not None and one.result not in _NOTHING_BEGAN]
     failed = all(one.result is AttemptResult.FAILED for one in begun)
+    goals = {_ENDS[action.action], _THROUGH.get(action.action)}
     return bool(begun) and not (failed and action.state is not None and action.state not in goals)
 
 
+def _left_as(action: HostActionRecord, before: set[str]) -> set[str]:
+    """What the host may be after such a change; `before`: what we may have left it as before that."""
+    end = _ENDS[action.action]
+    if action.outcome is HostOutcome.CAME_BACK:
+        return set()  # whatever it is now is somebody else's doing
+    if action.outcome is HostOutcome.DONE or action.state == end:
+        return {end}
+    return before | {end, _THROUGH.get(action.action, end)}
+
+
 def _host_standing(row: HostRow | None, action: HostAction, left_as: set[str]) -> tuple[HostOutcome | None, str | None]:
-    """What is said of a host; None for both where it is to be opened."""
-    wanted = "Enabled" if action == "enable" else "Disabled"
+    """What is said of a host; None for both where it is to be opened, or is open and to be waited for."""
+    wanted = _ENDS[action]
     if row is None:
         return HostOutcome.FAILED, "the node does not know this host any more"
-    if row.state == wanted:
+    if row.state == wanted and row.status == "Connected":
         return HostOutcome.ALREADY, f"it is {wanted} already"
-    if row.state in left_as:
+    if row.state == wanted or row.state in left_as:
         return None, None
     return HostOutcome.LEFT, f"its state reads {one_line(str(row.state), 60)}: somebody has had it since"
 

@@ -103,7 +103,8 @@ def hosts_sentence(hosts: Iterable[HostRecord]) -> str:
     total = counts.total()
     if not total:
         return ""
-    parts = [f"{counts[Standing.EMPTY]} of {counted(total, 'host')} {_be(counts[Standing.EMPTY])} empty"]
+    be = _be(1 if total == 1 else counts[Standing.EMPTY])
+    parts = [f"{counts[Standing.EMPTY]} of {counted(total, 'host')} {be} empty"]
     if number := counts[Standing.OCCUPIED]:
         parts.append(f"{number} {_be(number)} not")
     if number := counts[Standing.DOUBTFUL]:

@@ -11,12 +11,14 @@ def onward(report: RunReport) -> str:
     run = report.run
     if not settled(run):
         return ""
-    stops, hosts = run.action == "stop", subjects(report)
+    stops = run.action == "stop"
+    hosts = [host for host in subjects(report) if host.state is not None]  # of one that is gone nothing can be taken up
     left = any(report.totals.get(word, 0) for word in RETRIED) or any(goal(host, run) is Goal.MISSED for host in hosts)
     parts = []
     if left:
         again = f"retry {visible(run.id)}" if stops else f"restore {visible(run.parent_run or run.id)}"
-        parts.append(f"'orchestrator {again}' takes up what is left")
+        ended = " (after the window's end with --window-end TIME)" if stops and run.window is not None else ""
+        parts.append(f"'orchestrator {again}' takes up what is left{ended}")
     undone = ["starts what was stopped"] if any(report.totals.get(word, 0) for word in STOPPED) else []
     if any(action.outcome is HostOutcome.DONE and action.action != "empty" for host in hosts for action in host.actions):
         undone.insert(0, "opens the hosts again")

@@ -159,6 +159,18 @@ class Emptying(Trial):
         """Somebody else changes a host's state, at once."""
         self.node._world.set_host_state(self.host(name), state, "other")
 
+    def at_state(self, host: SimulatedHost, state: str, do: Callable[[], object]) -> None:
+        """Do it one simulated second after the host has come to this state, however busy the machine is."""
+        world: Any = self.node._world
+        changed = world.set_host_state
+
+        def watched(one: Any, after: str, by: str, *, job: str | None = None) -> None:
+            changed(one, after, by, job=job)
+            if one is host and after == state:
+                asyncio.get_running_loop().call_later(1.0 / self.scale, do)
+
+        world.set_host_state = watched
+
     # ── looking ────────────────────────────────────────────────────────────────────────────────────────────────────
     def told(self, name: str, report: ReportDocument | None = None) -> HostRecord:
         """A host as the report has it."""

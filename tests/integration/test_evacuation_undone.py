@@ -110,14 +110,8 @@ async def test_restore_when_a_host_does_not_connect(emptying: Emptyings) -> None
     async with emptying(fleet(group("vm-{n}", 4)), {"host_timeout": "1s"}) as trial:
         await trial.empty()
         lost = trial.host("old-1")
-
-        async def lose() -> None:
-            await until(lambda: lost.state == "Enabled")
-            trial.node.disconnect_host(lost.uuid)
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lose)
-            await trial.restore()
+        trial.at_state(lost, "Enabled", lambda: trial.node.disconnect_host(lost.uuid))
+        await trial.restore()
         told = [event.data["outcome"] for event in trial.events if event.kind == "host.outcome"][-2:]
         assert sorted(told) == ["done", "failed"], "told once each, when it is known"
         assert trial.acts("old-1") == [("enable", "failed")]
@@ -232,6 +226,86 @@ async def test_restore_after_one_that_was_cut_waits_for_the_hosts_too(emptying: 
         assert trial.acts("old-1") == [("enable", "already")]
         assert trial.report.totals["started"] == 4
         assert {uuid: trial.node.vms[uuid].host_uuid for uuid in origin} == origin
+
+
+async def test_what_a_host_was_before_is_what_it_was_before_the_last_change(emptying: Emptyings) -> None:
+    """Opened by a restore or by somebody, and closed by somebody since: a retry finds it so, and a restore leaves it so."""
+
+    async def restored(between: str) -> None:
+        async with emptying(fleet(group("vm-{n}", 2), group("pin", on=["old-1"], pinned=True)), MOVE) as trial:
+            await trial.empty()
+            await trial.restore()
+            trial.set_host("old-1", between)
+            trial.node.act(trial.sim("pin").uuid, "stop")
+            await until(lambda: trial.sim("pin").state == "Stopped")
+            trial.report = trial.reports[0]
+            await trial.retry()
+            assert trial.host("old-1").state == "Maintenance"
+            await trial.restore()
+            assert trial.host("old-1").state == between
+
+    async def came_back(between: str) -> None:
+        first = "Disabled" if between == "Enabled" else "Enabled"
+        scenario = fleet(group("vm-{n}", 2, on=["old-2"]), old=[{"name": "old-1", "state": first}, "old-2"])
+        async with emptying(scenario, MOVE) as trial:
+            await trial.empty(upon("run.verifying", lambda _: trial.set_host("old-1", "Enabled")))
+            if between != "Enabled":
+                trial.set_host("old-1", between)
+            await trial.retry()
+            assert trial.host("old-1").state == "Maintenance"
+            await trial.restore()
+            assert trial.host("old-1").state == between
+
+    await side_by_side(restored, "Enabled", "Disabled")
+    await side_by_side(came_back, "Enabled", "Disabled")
+
+
+async def test_a_host_that_is_somebodys_stays_so(emptying: Emptyings) -> None:
+    """A restore has found it opened or changed by somebody: what they do to it later is theirs, too."""
+
+    async def theirs(state: str) -> None:
+        async with emptying(fleet(group("vm-{n}", 2)), MOVE) as trial:
+            await trial.empty()
+            trial.set_host("old-1", state)
+            await trial.restore()
+            trial.set_host("old-1", "Maintenance")
+            assert await trial.restore() is None
+            assert trial.host("old-1").state == "Maintenance"
+            assert trial.node.record.host_puts(trial.host("old-1").uuid, "enable") == 0
+
+    await side_by_side(theirs, "Enabled", "Disabled")
+
+
+async def test_a_host_that_was_opened_and_not_seen_connected(emptying: Emptyings) -> None:
+    """Failed by time: another restore waits for it, without a VM to start; in maintenance by somebody since, it is left."""
+    async with emptying(fleet(group("vm-{n}", 2), reconnect=[120, 120]), {**MOVE, "host_timeout": "500ms"}) as trial:
+        await trial.empty()
+        await trial.restore()
+        late = [("enable", "failed")]
+        trial.hold_opened({"old-1": late, "old-2": late}, [], code=1)
+        trial.set_host("old-2", "Maintenance")
+        await trial.restore()
+        assert trial.acts("old-1")[0] in {("enable", "already"), ("enable", "failed")}
+        assert trial.acts("old-2") == [("enable", "left")]
+        assert trial.node.record.host_puts(trial.host("old-2").uuid, "enable") == 1
+        await until(lambda: trial.host("old-1").status == "Connected")
+        assert await trial.restore() is None
+
+
+async def test_what_the_node_refused_and_somebody_did(emptying: Emptyings) -> None:
+    """Our call did nothing, and somebody disabled the host in that moment: it was so already, and stays so afterwards."""
+
+    async def refused(kind: str) -> None:
+        fault = {"kind": kind, "on": "host", "hosts": ["old-1"], "first": 1, "status": 403}
+        async with emptying(fleet(group("vm-{n}", 2), faults=[fault]), {**MOVE, "hosts": "disable"}) as trial:
+            old = trial.host("old-1").uuid
+            await trial.empty(upon("host.sent", lambda _: trial.set_host("old-1", "Disabled"), host=old))
+            assert trial.acts("old-1")[0] == ("disable", "already")
+            await trial.restore()
+            assert trial.host("old-1").state == "Disabled"
+            assert trial.node.record.host_puts(old, "enable") == 0
+
+    await side_by_side(refused, "verdict", "error_500", "html")
 
 
 # ── preview ────────────────────────────────────────────────────────────────────────────────────────────────────────

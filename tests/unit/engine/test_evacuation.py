@@ -26,6 +26,7 @@ from orchestrator.model.report import HostRecord, ReportDocument, VmRecord
 from orchestrator.model.target import HostRow, Lost, Refused, Seen, SendResult, VmRow
 from orchestrator.observe.picture import Picture
 from orchestrator.plan.load import plan_from_text
+from orchestrator.reports.verdict import verdict
 from tests.contract.journals import DEAD
 from tests.virtual import run_virtual
 
@@ -441,6 +442,44 @@ def test_who_ends_a_paused_run_ends_it_for_hosts_too() -> None:
     disabled = Counter(acts(report, one)[0] for one in many)
     assert disabled == {("disable", HostOutcome.DONE): 10, ("disable", HostOutcome.NOT_REACHED): 2}
     assert report.run.exit_code == 4
+
+
+@pytest.mark.parametrize("at_end", ["finish", "cold", "abandon"])
+@pytest.mark.parametrize("paused_at", [0.5, 6.0])
+def test_a_pause_does_not_hold_the_window_open(at_end: str, paused_at: float) -> None:
+    """Nobody lets it go on: at the window's end the run ends by itself, and no host is put into maintenance afterwards."""
+    hosts = machines()
+    trial = Trial(guests(2), hosts=hosts, more=f"window: {{end: 2027-01-15T08:17:40Z, at_end: {at_end}}}")
+    for one in hosts:
+        one.seconds = 3.0
+
+    async def pause(run: Run) -> None:
+        await anyio.sleep(paused_at)
+        assert "paused" in run._pause_or_go(pause=True, who="ops@jump1")
+        await anyio.sleep(10_000.0)
+
+    report = trial.to_the_end(pause)
+    assert {request.event for _, request in trial.cloud.changed} == {"disable"}
+    assert {acts(report, one)[-1] for one in OLD} <= {
+        ("maintain", HostOutcome.NOT_REACHED),
+        ("empty", HostOutcome.NOT_EMPTY),
+        ("empty", HostOutcome.DONE),
+    }
+    assert report.run.exit_code in {1, 4}
+
+
+def test_at_the_windows_close_nothing_waits_for_a_destination_any_more() -> None:
+    """One migration at a time: what waits behind it has its outcome at once, and is not called in flight."""
+    end = "window: {end: 2027-01-15T08:17:40Z, at_end: cold}"
+    migrate = "{vms: migrate, migrate: {per_host: 1}}"
+    trial = Trial(guests(4, migrate_seconds=200.0), evacuate=migrate, hosts=machines()[:3], more=end)
+    report = trial.to_the_end()
+    [ended] = [event.data for event in trial.events if event.kind == "window.ended"]
+    assert (ended["in_flight"], ended["migrating"]) == (1, 1)
+    assert (report.totals["migrated"], report.totals["not_reached"]) == (1, 3)
+    late = [one for one in report.vms if one.outcome is Outcome.NOT_REACHED]
+    assert {one.reason for one in late} == {Reason.WINDOW}
+    assert {str(one.finished_at)[:19] for one in late} == {"2027-01-15T08:17:40"}
 
 
 def test_a_host_whose_vms_cannot_be_read_is_not_maintained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -878,6 +917,9 @@ def test_a_restore_waits_until_its_hosts_are_connected(killed: bool) -> None:
             if killed:
                 with anyio.move_on_after(10.0):
                     await run.run()
+                waiting = trial.journal.report("second").document()
+                assert [acts(waiting, one) for one in OLD] == [[("enable", None)]] * 2
+                assert "0 of 2 hosts" in verdict(trial.journal.report("second"))
                 await trial.journal.take_over("second", DEAD)
                 kept = kept_plan(trial.journal.plan_file("second"))
                 kept = replace(kept, plan=reversed_plan(kept.plan))
@@ -890,6 +932,11 @@ def test_a_restore_waits_until_its_hosts_are_connected(killed: bool) -> None:
     assert (report.totals["started"], report.run.exit_code) == (4, 0)
     assert min(at for at, _ in trial.cloud.started) > connected[0]
     assert [acts(report, one) for one in OLD] == [[("enable", HostOutcome.DONE)]] * 2
+    assert [event for _, request in trial.cloud.changed if (event := request.event) == "enable"] == ["enable"] * 2
+    told = [
+        event.data["outcome"] for event in trial.events if event.kind == "host.outcome" and event.data["action"] == "enable"
+    ]
+    assert told == ["done", "done"], "once each, when they are connected"
 
 
 def test_what_was_disabled_before_is_disabled_afterwards() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.outcome import HostOutcome
-from orchestrator.model.report import RunReport
+from orchestrator.model.report import RunReport, WindowRecord
 from orchestrator.reports.onward import onward
 from tests.evacuated import HOSTS, deed, disabled, evacuated, host, maintained, report_of, restored
 
@@ -14,10 +14,20 @@ RUN, RESTORE = "20261128T140000Z-7f3a", "'orchestrator restore 20261128T140000Z-
 RETRY = f"'orchestrator retry {RUN}' takes up what is left"
 
 
-def stopped(action: str = "stop", status: str = "finished", parent: str | None = None, **totals: int) -> RunReport:
+WINDOW = WindowRecord(start=None, end="2026-11-28T15:00:00Z", at_end="finish", reserve_seconds=0.0)
+
+
+def stopped(
+    action: str = "stop",
+    status: str = "finished",
+    parent: str | None = None,
+    window: WindowRecord | None = None,
+    **totals: int,
+) -> RunReport:
     """A run without hosts."""
     report = evacuated()
-    run = report.run.model_copy(update={"action": action, "status": status, "evacuate": None, "parent_run": parent})
+    changes = {"action": action, "status": status, "evacuate": None, "parent_run": parent, "window": window}
+    run = report.run.model_copy(update=changes)
     return replace(report, run=run, hosts=(), totals={"targets": sum(totals.values()), **totals})
 
 
@@ -32,6 +42,7 @@ def emptied(*actions: Any, left: Any = (), **run: Any) -> RunReport:
         (stopped(stopped_clean=2), f"Next: {RESTORE} starts what was stopped."),
         (stopped(stopped_cold=1, failed=1), f"Next: {RETRY}; {RESTORE} starts what was stopped."),
         (stopped(not_reached=1, skipped=3), f"Next: {RETRY}."),
+        (stopped(window=WINDOW, not_reached=1), f"Next: {RETRY} (after the window's end with --window-end TIME)."),
         (stopped(already_stopped=1, not_found=1), ""),
         (stopped(status="running", failed=1), ""),
         (stopped(parent="20261127T140000Z-0000", stopped_clean=1), ""),
