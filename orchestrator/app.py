@@ -27,6 +27,7 @@ from orchestrator.engine.again import (
     narrowed,
     narrowed_to_hosts,
     take_up,
+    taken_out,
     window_kept,
     with_window_end,
     without_ramps,
@@ -407,7 +408,10 @@ async def retry(
     whole = kept_plan(kept)
     if not (vms if whole.plan.evacuate is None else hosts):
         return None
-    narrow = narrowed(whole, run_record, vms) if whole.plan.evacuate is None else narrowed_to_hosts(whole, hosts)
+    if whole.plan.evacuate is None:
+        narrow = narrowed(whole, run_record, vms)
+    else:
+        narrow = narrowed_to_hosts(whole, run_record, hosts, taken_out(run_record, journal))
     plan_file = with_window_end(narrow, window_end or end_kept(run_record))
     return await run(plan_file, settings, journal=journal, parent_run=run_record.id, **options)
 

@@ -54,7 +54,10 @@ def judge(facts: Facts, rules: Rules) -> Judgement:
         case End.GOAL:
             return _moved(sent, said)
         case End.MID:
-            when = "" if facts.abandoned else " at the last deadline"
+            left = facts.abandoned and sent[-1].verdict is Verdict.NONE
+            when = (
+                " when it was left at the end of the window, and its job may still act" if left else " at the last deadline"
+            )
             return _say(Outcome.UNKNOWN, f"still Migrating{when}", Reason.STILL_MIGRATING)
         case End.DARK if facts.state is not None:
             return _say(Outcome.UNKNOWN, f"{said}; its state reads {facts.state}", Reason.STATE_UNKNOWN)

@@ -1,5 +1,6 @@
 """`runs`, `show`, `report`: what the journal holds. They only read."""
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,10 @@ from orchestrator.cli.options import journal_option
 from orchestrator.cli.streams import print_report
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import UnknownRunError, UsageError
-from orchestrator.journal.interface import HostKept
+from orchestrator.journal.interface import HostKept, Journal
 from orchestrator.model.counts import counted
 from orchestrator.model.fault import fault_of
-from orchestrator.model.report import AttemptRecord
+from orchestrator.model.report import AttemptRecord, RunRecord
 from orchestrator.model.safe import one_line
 from orchestrator.reports import RENDERERS
 
@@ -44,7 +45,7 @@ def runs(*, journal: str | None) -> None:
 @click.argument("vm", required=False, shell_complete=completing.vms)
 @journal_option
 def show(run: str, vm: str | None, *, journal: str | None) -> None:
-    """Show the state of RUN, or every step of one VM or host (UUID) with its times.
+    """Show the state of RUN, or every step of one VM or host (UUID or name) with its times.
 
     Example: orchestrator show last 0b54a1d0a1c34f5f9d1f5e0f7d6c2b11
     """
@@ -54,16 +55,12 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         if vm is None:
             print_report(opened.report(record.id))
             return
-        uuid = vm.replace("-", "").lower()
-        host = next((host for host in opened.hosts(record.id) if host.row.uuid == uuid), None)
-        if host is not None:
-            for line in _host_lines(host):
+        one = _subject(opened, record, vm)
+        if isinstance(one, HostKept):
+            for line in _host_lines(one):
                 click.echo(line)
             return
-        try:
-            found, events = opened.vm(record.id, uuid)
-        except KeyError:
-            raise UnknownRunError(f"{vm!r} is no VM or host of run {record.id}: give the UUID of one") from None
+        found, events = opened.vm(record.id, one)
         click.echo(f"{one_line(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
         if found.evidence is not None:
             click.echo(f"  {one_line(found.evidence.text)}")
@@ -74,6 +71,24 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         for attempt in found.attempts:
             to = record.destinations.get(attempt.host_uuid or "", attempt.host_uuid)
             click.echo(f"  {_attempt_line(attempt, to)}")
+
+
+def _subject(journal: Journal, record: RunRecord, name: str) -> HostKept | str:
+    """The host, or the VM's UUID, that is meant. Raises UnknownRunError."""
+    uuid, hosts = name.replace("-", "").lower(), journal.hosts(record.id)
+    found: list[HostKept | str] = [host for host in hosts if host.row.uuid == uuid]
+    with contextlib.suppress(KeyError):
+        found = found or [journal.vm(record.id, uuid)[0].uuid]
+    found = found or [host for host in hosts if host.row.name == name]
+    found = found or [vm.uuid for vm in journal.vms(record.id) if vm.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownRunError(f"{len(found)} in run {record.id} are called {name!r}: give the UUID of one")
+    raise UnknownRunError(
+        f"{name!r} is no VM or host of run {record.id}: give a UUID or a name from "
+        f"'orchestrator report {record.id} --format csv'"
+    )
 
 
 def _host_lines(host: HostKept) -> Iterator[str]:

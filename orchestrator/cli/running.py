@@ -167,7 +167,7 @@ def _preview_lines(shown: Preview) -> list[str]:
     lines = [f"plan {one_line(shown.plan)} at {shown.endpoint}"]
     totals = dict(shown.totals)
     words = {
-        "targets": "targets",
+        "targets": "target" if totals.get("targets") == 1 else "targets",
         "ok": "to stop",
         "already_stopped": "already stopped",
         "skip": "skipped by the plan or their state",
@@ -210,12 +210,12 @@ def _preview_lines(shown: Preview) -> list[str]:
     return lines
 
 
-_ACTIONS = {"migrate": "to migrate", "stop": "to stop", "stay": "cannot be migrated, and stay where they are"}
+_ACTIONS = {"migrate": "to migrate", "stop": "to stop", "stay": "to stay where they are, for they cannot be migrated"}
 _MOST_NAMED = 20
 _HOSTS_AFTER = {
     "maintain": "disabled first, and put into maintenance once they are empty",
     "disable": "disabled first, and stay so",
-    "leave": "left as they are",
+    "leave": "their state is left as it is, so that the node may place VMs there",
 }
 
 
@@ -224,9 +224,9 @@ def _evacuation_lines(shown: Preview) -> list[str]:
     assert shown.evacuate is not None
     lines = [f"  {counted(len(shown.hosts), 'host')} to be emptied: {_HOSTS_AFTER[shown.evacuate.hosts]}"]
     for host in shown.hosts:
-        counts = ((host.moves, "move"), (host.stops, "stop"), (host.stays, "stay"))
+        counts = ((host.moves, "to migrate"), (host.stops, "to stop"), (host.stays, "to stay there"))
         parts = ", ".join(f"{count} {word}" for count, word in counts if count) or "no VM on it"
-        longest = f", at most {host.worst_case_seconds / 60:.1f} min" if host.vms else ""
+        longest = f", at most {host.worst_case_seconds / 60:.1f} min" if host.worst_case_seconds else ""
         state = one_line(f"{host.state}, {host.status}", 60)
         lines.append(f"    {one_line(host.name or host.uuid, 60)} ({state}): {parts}{longest}")
     for action, words in (("stop", "not migrated but stopped"), ("stay", "neither migrated nor stopped")):

@@ -69,4 +69,6 @@ def _target(record: RunRecord, journal: Journal, vm: str | None) -> str | None:
         return found[0]
     if found:
         raise UsageError(f"{len(found)} targets of run {record.id} are called {vm!r}: give the UUID of one")
-    raise UsageError(f"{vm!r} is no target of run {record.id}: give a UUID or a name from 'orchestrator show {record.id}'")
+    raise UsageError(
+        f"{vm!r} is no target of run {record.id}: give a UUID or a name from 'orchestrator report {record.id} --format csv'"
+    )

@@ -110,7 +110,7 @@ def guard_problems(
             name = verdict.target.row.name if verdict.target.row is not None else None
             must, remedy = "must not be stopped", "exclude it, or take it off the plan"
             if plan.evacuate is not None:
-                must, remedy = "must not be touched", "exclude it, or move it to another host yourself"
+                must, remedy = "must not be touched", "move it to another host yourself, or exclude it in the plan"
             problems.append(
                 f"{one_line(name or 'VM', 100)} ({verdict.target.uuid}) {must}: {one_line(verdict.why)}; {remedy}"
             )

@@ -1,6 +1,6 @@
 """Runs that follow from another: one that is carried on, and one over what another left."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from orchestrator.engine.window import ending_at
 from orchestrator.errors import JournalError, RefusedError
 from orchestrator.journal.interface import HostKept, Journal
 from orchestrator.model.moment import rfc3339
-from orchestrator.model.outcome import HOST_GOOD, RETRIED, Outcome
+from orchestrator.model.outcome import HOST_GOOD, RETRIED, Outcome, Reason
 from orchestrator.model.report import RunRecord, VmRecord, WaveRecord, WindowRecord
 from orchestrator.model.states import Verb
 from orchestrator.model.target import VmRow
@@ -171,6 +171,16 @@ def left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
     return {vm.uuid: vm.wave for vm in journal.vms(run.id) if vm.outcome in RETRIED}
 
 
+_TAKEN_OUT = "taken out"
+
+
+def taken_out(run: RunRecord, journal: Journal) -> list[str]:
+    """VMs that an operator took out of this run, or of one that it takes up: a retry leaves them alone."""
+    here = [vm.uuid for vm in journal.vms(run.id) if vm.outcome is Outcome.SKIPPED and vm.reason is Reason.OPERATOR]
+    before = [vm.uuid for vm in run.excluded if vm.selector.startswith(_TAKEN_OUT)]
+    return list(dict.fromkeys((*before, *here)))
+
+
 def hosts_left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
     """The hosts that were to be emptied and did not come to where they should be, or hold a VM that a retry takes up, with
     the name of each.
@@ -183,14 +193,23 @@ def hosts_left_over(run: RunRecord, journal: Journal) -> dict[str, str | None]:
     }
 
 
-def narrowed_to_hosts(plan_file: PlanFile, hosts: Mapping[str, str | None]) -> PlanFile:
-    """The plan over these hosts alone, as far as they are still there, and whatever is on them now; as `narrowed` for all
-    else.
+def narrowed_to_hosts(
+    plan_file: PlanFile, run: RunRecord, hosts: Mapping[str, str | None], spared: Sequence[str]
+) -> PlanFile:
+    """The plan over these hosts alone, as far as they are still there, and whatever is on them now but for those that are
+    `spared`; as `narrowed` for all else.
     """
     plan = without_ramps(plan_file.plan)
     targets = Targets(hosts=HostSelection(uuids=tuple(hosts)))
     guard = plan.guard.model_copy(update={"expect_targets": None})
-    return replace(plan_file, plan=plan.model_copy(update={"targets": targets, "guard": guard}), known_hosts=hosts)
+    exclude = plan_file.exclude
+    if spared:
+        before = exclude or Selected(uuids=(), where=(), may_be_empty=True, sources=())
+        sources = (*before.sources, (f"{_TAKEN_OUT} of {run.id}", tuple(spared)))
+        uuids = tuple(dict.fromkeys((*before.uuids, *spared)))
+        exclude = replace(before, uuids=uuids, sources=sources, may_be_empty=True)
+    plan = plan.model_copy(update={"targets": targets, "guard": guard})
+    return replace(plan_file, plan=plan, exclude=exclude, known_hosts=hosts)
 
 
 def check_files_kept(kept: Mapping[str, Any], run: RunRecord) -> None:

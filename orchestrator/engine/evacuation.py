@@ -214,7 +214,7 @@ class Evacuation(ChangedHosts):
     async def _conclude_one(self, means: HostMeans, host: Host) -> None:
         halt = means.every.halt
         if halt.reason is not None:
-            words = f"nothing more was sent ({halt.reason}); it was not looked at again"
+            words = f"nothing more was sent ({halt.reason})"
             empty = host.record_of("empty")
             if empty is None or empty.outcome is not HostOutcome.DONE:
                 await self._note_empty(means, host, HostOutcome.NOT_REACHED, words)
@@ -258,6 +258,7 @@ class Evacuation(ChangedHosts):
         for uuid, (host, number) in done.items():
             word, record = states.get(uuid), host.actions[number]
             if word is not None and word not in _CLOSED[record.action]:
-                words = f"{record.evidence}; at the end of the run its state reads {one_line(word, 60)}"
+                was = "it was as it should be" if record.state is None else f"it was {record.state}"
+                words = f"{was}; at the end of the run its state reads {one_line(word, 60)}: somebody has changed it since"
                 changed = replace(record, outcome=HostOutcome.CAME_BACK, evidence=words, state=word)
                 await self._write(means, host, number, changed)

@@ -9,7 +9,7 @@ from orchestrator.clouds.interface import Cloud, NodeAwayError, QueryRefusedErro
 from orchestrator.engine.records import Settled, totals_of
 from orchestrator.engine.verify import left_why
 from orchestrator.model.fault import fault_of
-from orchestrator.model.outcome import BAD
+from orchestrator.model.outcome import BAD, Outcome
 from orchestrator.model.report import HostRecord, LeftOnHost, VmRecord
 from orchestrator.model.target import HostRow, Seen
 
@@ -79,7 +79,8 @@ async def read_hosts(
 
 def with_causes(hosts: Sequence[HostRecord], read: Callable[[list[str]], Iterable[VmRecord]]) -> list[HostRecord]:
     """The same, with what the failures of VMs that are left rest on. `read`: their records by UUID."""
-    left = [vm.uuid for host in hosts for vm in host.left_on_host or () if vm.why in BAD]
+    told_of = {*BAD, Outcome.SKIPPED}
+    left = [vm.uuid for host in hosts for vm in host.left_on_host or () if vm.why in told_of]
     causes = (
         {vm.uuid: fault_of(vm.error).chain() if vm.error is not None else vm.reason for vm in read(left)} if left else {}
     )

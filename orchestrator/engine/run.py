@@ -430,8 +430,12 @@ class Run:
                 orders += self._course.join(record, row.host_uuid)
                 waves[key[0]] += 1
             hosts = sorted({vm.host_uuid for vm in arrived.records if vm.host_uuid is not None})
-            names = [vm.name or vm.uuid for vm in arrived.records[:_MOST_NAMED]]
-            data = {"vms": len(arrived.records), "waves": dict(waves), "hosts": hosts, "names": names}
+            names = [vm.name or vm.uuid for vm in arrived.records if vm.outcome is None]
+            spared = [vm.name or vm.uuid for vm in arrived.records if vm.outcome is not None]
+            data = {
+                "vms": len(arrived.records), "waves": dict(waves), "hosts": hosts,
+                "names": names[:_MOST_NAMED], "spared": spared,
+            }  # fmt: skip
             self._tell("vms.found", None, data)
             for record in arrived.records:
                 if record.outcome is not None:

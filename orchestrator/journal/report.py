@@ -7,7 +7,7 @@ from functools import partial
 from orchestrator.journal import store
 from orchestrator.journal.interface import HostKept
 from orchestrator.model.outcome import BAD, Outcome
-from orchestrator.model.report import Cause, HostRecord, RunReport, VmRecord, cause_of_failure
+from orchestrator.model.report import Cause, HostRecord, RunRecord, RunReport, VmRecord, cause_of_failure
 
 
 def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
@@ -23,7 +23,19 @@ def build_report(connection: sqlite3.Connection, run_id: str) -> RunReport:
         hosts=tuple(hosts),
         vms=lambda: store.read_vms(connection, run_id),
         worker=held.worker if held is not None and held.alive else None,
+        first=_first(connection, run),
     )
+
+
+def _first(connection: sqlite3.Connection, run: RunRecord) -> str:
+    seen = {run.id}
+    while run.parent_run is not None and run.parent_run not in seen:
+        try:
+            run = store.read_run(connection, run.parent_run)[0]
+        except KeyError:
+            break
+        seen.add(run.id)
+    return run.id
 
 
 def _with_actions(

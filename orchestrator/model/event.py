@@ -60,8 +60,8 @@ EVENTS: Mapping[str, Kind] = {
         ("host", "name", "action", "outcome", "evidence", "cause"),
     ),
     "vms.found": Kind(
-        "VMs have turned up on hosts that are emptied: they have their turn too, by wave.",
-        ("vms", "waves", "hosts", "names"),
+        "VMs have turned up on hosts that are emptied: they have their turn too, by wave; `spared` must not be touched.",
+        ("vms", "waves", "hosts", "names", "spared"),
     ),
     "wave.opened": Kind("The VMs of a wave have their turn from now on.", ("wave",)),
     "wave.finished": Kind("All VMs of a wave have an outcome.", ("wave",)),

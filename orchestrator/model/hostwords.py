@@ -29,7 +29,7 @@ def host_words(action: str, outcome: HostOutcome | None) -> str:
         case HostOutcome.NOT_EMPTY:
             return "is not empty" if action == "empty" else f"was not {changed}, for it is not empty"
         case HostOutcome.NOT_REACHED if action == "empty":
-            return "was not seen to be empty before the run ended"
+            return "was not done with before the run ended"
         case HostOutcome.NOT_REACHED:
             return f"was not {changed}, for its turn never came"
         case HostOutcome.CAME_BACK:

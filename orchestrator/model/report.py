@@ -299,7 +299,8 @@ class Worker:
 class RunReport:
     """A report whose VMs are read one by one: `vms()` starts a fresh pass each time it is called, in the plan's order.
 
-    `worker` is the living process that works on the run, None where there is none.
+    `worker` is the living process that works on the run, None where there is none. `first`: of a retry or a restore the id
+    of the run that it takes up in the end, as far as the journal has it; its own of any other.
     """
 
     run: RunRecord
@@ -309,6 +310,7 @@ class RunReport:
     hosts: tuple[HostRecord, ...]
     vms: Callable[[], Iterator[VmRecord]] = field(repr=False)
     worker: Worker | None = None
+    first: str | None = None
 
     def document(self) -> ReportDocument:
         """Everything in memory at once; for small runs and for tests."""

@@ -35,6 +35,10 @@ _PHASES = {
 _MEANT = {"maintain": 0, "empty": 1, "disable": 2}
 """What a count of hosts is about, where several things were done to them: what is done last to one that is emptied."""
 _FEW = 3
+_BUDGETS = {
+    "failures": "failures", "host_budget": "failures on one host", "same_cause": "failures of one cause",
+    "power_cuts": "power cuts",
+}  # fmt: skip
 _DONE = (HostOutcome.DONE, HostOutcome.ALREADY)
 
 
@@ -59,11 +63,17 @@ def news(event: Event, before: Picture) -> str | None:
             return _host_news(event)
         case "vms.found":
             waves = ", ".join(f"{one_line(wave)} {count}" for wave, count in data["waves"].items() if wave != _ONLY_WAVE)
-            have = "has" if data["vms"] == 1 else "have"
             where = first_few((f"host {one_line(before.host_name(host), 60)}" for host in data["hosts"]), _FEW)
-            names = first_few((one_line(name, 60) for name in data["names"]), total=data["vms"])
-            of_waves = f" ({waves})" if waves else ""
-            return f"{counted(data['vms'])} {have} turned up on {where}, to have a turn too{of_waves}: {names}"
+            spared, due = data["spared"], data["vms"] - len(data["spared"])
+            parts = []
+            if due:
+                names = first_few((one_line(name, 60) for name in data["names"]), total=due)
+                parts.append(f"to have a turn too{f' ({waves})' if waves else ''}: {names}")
+            if spared:
+                names = first_few(one_line(name, 60) for name in spared)
+                parts.append(f"left alone, for {'it is' if len(spared) == 1 else 'they are'} protected: {names}")
+            have = "has" if data["vms"] == 1 else "have"
+            return f"{counted(data['vms'])} {have} turned up on {where}, {'; '.join(parts)}"
         case "node.away":
             return f"the node is away ({one_line(str(data['detail']))}); nothing is sent until it is back"
         case "node.back":
@@ -81,8 +91,11 @@ def news(event: Event, before: Picture) -> str | None:
         case "wave.opened":
             return None if data["wave"] == _ONLY_WAVE else f"wave {one_line(data['wave'])} is open"
         case "budget.crossed":
-            count = f"{data['count']}, more than {data['limit']}"
-            what = f"{data['kind'].replace('_', ' ')}, {one_line(data['scope'])}: {count}"
+            scope = data["scope"]
+            if scope.startswith("host "):
+                scope = f"host {before.host_name(scope.removeprefix('host '))}"
+            kind = _BUDGETS.get(data["kind"], data["kind"].replace("_", " "))
+            what = f"a budget is crossed: {data['count']} {kind} ({one_line(scope)}), more than {data['limit']}"
             return what + (f"; {counted(data['vms'])} {are(data['vms'])} not reached for it" if data["vms"] else "")
         case "run.forecast":
             low, likely, high = (clock(data[key]) for key in ("low", "likely", "high"))
@@ -130,7 +143,8 @@ def _to_do(data: Mapping[str, Any]) -> str:
     """`300 to stop`, `30 to migrate, 10 to stop`."""
     start, stop, migrate = (data.get(f"to_{verb}") for verb in ("start", "stop", "migrate"))
     if start is not None:
-        return f"{start} to start"
+        hosts = sum(None in actions.values() for actions in (data.get("host_actions") or {}).values())
+        return f"{start} to start" + (f"; {counted(hosts, 'host')} to open first" if hosts else "")
     if not migrate:
         return f"{stop} to stop"
     otherwise = " or else to stop" if data.get("evacuate") == "migrate_then_stop" else ""
@@ -144,7 +158,8 @@ def _host_news(event: Event) -> str | None:
         return None
     if outcome in HOST_GOOD:
         return f"{host} {host_words(data['action'], outcome)}"
-    return f"{outcome}: {host}: {one_line(str(data['evidence'] or data['cause'] or host_words(data['action'], outcome)))}"
+    why = data["evidence"] or data["cause"]
+    return f"{outcome}: {host} {host_words(data['action'], outcome)}" + (f": {one_line(str(why))}" if why else "")
 
 
 def clock(at: str) -> str:
@@ -156,7 +171,10 @@ def counts(picture: Picture) -> str:
     """`120/300 done, 48 in flight`, what holds it up, and `1/4 hosts in maintenance`."""
     braked = "" if picture.braked is None else f", braked to {picture.braked:.3g} requests a second"
     paused = ", paused" if picture.paused else ""
-    hosts = f"; {text}" if (text := hosts_count(picture)) else ""
+    text = hosts_count(picture)
+    if text and not picture.to_come:  # there are hosts alone
+        return f"{text}{paused}{braked}"
+    hosts = f"; {text}" if text else ""
     return f"{picture.done}/{picture.to_come} done, {len(picture.flights)} in flight{paused}{braked}{hosts}"
 
 

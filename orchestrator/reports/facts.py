@@ -71,7 +71,10 @@ class Facts:
             return ""
         parts = ", ".join(f"{count} {word}" for word, count in sorted(self.check_after_start.items()))
         when = "now that they run" if self.deed == "start" else "after the next start"
-        return f"{counted(total)} to check {when}, for their power was or may have been cut ({parts})."
+        if total == 1:
+            when = when.replace("they run", "it runs")
+        whose = "its" if total == 1 else "their"
+        return f"{counted(total)} to check {when}, for {whose} power was or may have been cut ({parts})."
 
 
 def gather(report: RunReport) -> Facts:
@@ -89,13 +92,13 @@ def gather(report: RunReport) -> Facts:
         if vm.outcome in facts.named and len(facts.named[vm.outcome]) < NAMED:
             facts.named[vm.outcome].append(Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm)))
         # Of a VM that is stopped too: whoever starts it soon may see it stopped again by the old job.
-        if vm.attempts and vm.attempts[-1].result in _OPEN_RESULTS:
-            end = _acts_until(vm.attempts[-1])
-            if end is not None and finished is not None and end <= finished:
-                continue
-            facts.open_jobs += 1
-            if end is not None and (facts.open_until is None or end > facts.open_until):
-                facts.open_until = end
+        ends = [
+            _acts_until(attempt) for attempt in vm.attempts[:-1] if attempt.result in _OPEN_RESULTS - {AttemptResult.LOST}
+        ]
+        ends += [_acts_until(attempt) for attempt in vm.attempts[-1:] if attempt.result in _OPEN_RESULTS]
+        ends = [end for end in ends if end is None or finished is None or end > finished]
+        facts.open_jobs += bool(ends)
+        facts.open_until = max((end for end in (facts.open_until, *ends) if end is not None), default=None)
     return facts
 
 

@@ -67,7 +67,7 @@ def _all_done(host: HostRecord, run: RunRecord) -> bool:
 def shortfall(host: HostRecord) -> str:
     """What is wrong with a host that has not reached its goal, shortly; raw text."""
     parts = []
-    left = counted(len(host.left_on_host), "VM") + " left" if host.left_on_host else ""
+    left = standing_phrase(host) if host.left_on_host else ""
     for action in missed(host):
         if action.outcome is not HostOutcome.NOT_EMPTY or not left:
             cause = cause_of(action.error)

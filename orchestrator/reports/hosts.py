@@ -77,11 +77,16 @@ def standing_phrase(host: HostRecord) -> str:
         case Standing.UNREAD:
             return "what runs there could not be read"
         case Standing.OCCUPIED:
-            return f"{counted(len(host.left_on_host or ()))} left"
+            return f"{out_of_reach(host)}{counted(len(host.left_on_host or ()))} left"
         case Standing.DOUBTFUL:
             return "nothing found there, but " + "; ".join(_doubts(host))
         case Standing.EMPTY:
             return "empty"
+
+
+def out_of_reach(host: HostRecord) -> str:
+    """`Disconnected, `; empty for a host whose agent the node reaches."""
+    return f"{host.status}, " if host.status not in (None, "Connected") else ""
 
 
 def left_phrase(left: LeftOnHost) -> str:

@@ -8,7 +8,7 @@ from orchestrator.reports.goals import Goal, goal, goals_sentence, settled, subj
 from orchestrator.reports.wording import deed_of, done_words, evacuates, host_tone, tone, without_outcome
 
 _ENDED_BY = {
-    "budget": "the failure budget was crossed",
+    "budget": "a budget was crossed",
     "ramp": "a ramp step had too many failures",
     "window": "the time window ended",
     "operator": "an operator ended it",
@@ -31,7 +31,9 @@ def verdict(report: RunReport) -> str:
             lead = _unfinished(report)
         case "interrupted":
             resume = f"'orchestrator resume {visible(run.id)}'"
-            lead = f"Interrupted; jobs may go on at the node, and {resume} carries on. "
+            pending = without_outcome(totals) or any(goal(host, run) is Goal.PENDING for host in subjects(report))
+            does = "carries on" if pending else "reads everything once more and ends it"
+            lead = f"Interrupted; jobs may go on at the node, and {resume} {does}. "
         case "stopped_early":
             why = _ENDED_BY[run.ended_by] if run.ended_by else "some VMs never had their turn"
             lead = f"Stopped early: {why}. "
@@ -55,7 +57,7 @@ def _standing(report: RunReport) -> str:
         return "No VM was a target."
     done, state = _done(report)
     ended = settled(report.run)
-    one = targets == 1
+    one = done == 1 or targets == 1
     are = ("is" if one else "are") if ended else f"{'was' if one else 'were'}, when last read,"
     if done == targets:
         return f"{'The only VM' if targets == 1 else f'All {targets} VMs'} {are} {state}."

@@ -14,7 +14,7 @@ _REASONS = {
     "unknown_uuid": "the node does not know the UUID",
     "destroyed_during_run": "it was destroyed during the run",
     "appliance": "it is an appliance, and the plan leaves appliances alone",
-    "state": "its state",
+    "state": "its state does not allow it",
     "still_stopping": "still stopping when it was read last",
     "still_starting": "still starting when it was read last",
     "still_migrating": "still migrating when it was read last",
@@ -61,14 +61,14 @@ def done_words(deed: str) -> str:
     return _DONE_WORDS.get(deed, deed)
 
 
-_HOSTS_AFTER = {"disable": "disable them", "maintain": "put them into maintenance", "leave": "leave them as they are"}
+_HOSTS_AFTER = {"disable": "are disabled", "maintain": "are put into maintenance", "leave": "are left as they are"}
 
 
 def action_words(run: RunRecord) -> str:
-    """`stop`, `start`, or `empty hosts (migrate then stop VMs, put them into maintenance)`."""
+    """`stop`, `start`, or `empty hosts (migrate then stop VMs; the hosts are put into maintenance)`."""
     if run.evacuate is None or not evacuates(run):
         return run.action
-    return f"empty hosts ({run.evacuate.vms.replace('_', ' ')} VMs, {_HOSTS_AFTER[run.evacuate.hosts]})"
+    return f"empty hosts ({run.evacuate.vms.replace('_', ' ')} VMs; the hosts {_HOSTS_AFTER[run.evacuate.hosts]})"
 
 
 _IN_OTHER_WORDS = {

@@ -71,8 +71,8 @@ def test_preview_says_per_host_what_happens(cli: Cli, racks: Node) -> None:
         "is not migrated but stopped: the node offers no host for it",
         "selector hosts: name=rack-a: 1 host",
         "2 hosts to be emptied: disabled first, and put into maintenance once they are empty",
-        "rack-a (Enabled, Connected): 2 move, 1 stop, at most",
-        "rack-b (Enabled, Connected): 2 move, at most",
+        "rack-a (Enabled, Connected): 2 to migrate, 1 to stop, at most",
+        "rack-b (Enabled, Connected): 2 to migrate, at most",
         "forecast: ",
     ):
         assert words in done.out, words
@@ -101,6 +101,9 @@ def test_there_and_back(cli: Cli, racks: Node) -> None:
     host = next(host for host in report["hosts"] if host["name"] == "rack-a")
     shown = cli.inside("show", "last", host["uuid"]).out
     assert shown.startswith(f"host rack-a {host['uuid']}: 3 steps")
+    assert cli.inside("show", "last", "rack-a").out == shown
+    assert cli.inside("show", "last", "app-1").out.startswith("app-1 ")
+    refused(cli.inside("show", "last", "nobody"), 2, "'nobody' is no VM or host", "--format csv")
     assert [line.split()[1] for line in shown.splitlines() if "done" in line] == ["disable:", "empty:", "maintain:"]
     back = cli("restore", "last", "--yes")
     assert back.code == 0, back

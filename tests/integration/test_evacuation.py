@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import app
 from orchestrator.errors import RefusedError
+from orchestrator.model.event import Event
 from orchestrator.model.fault import fault_of
 from orchestrator.model.outcome import Reason
 from orchestrator.model.report import ReportDocument
@@ -345,6 +346,30 @@ async def test_a_vm_that_comes_and_another_run_has(emptying: Emptyings) -> None:
         assert {vm.name for vm in trial.report.vms} == {f"vm-{n}" for n in range(1, 5)}
         [warning] = [one for one in trial.report.run.warnings if "left alone" in one]
         assert f"1 VM that turned up was left alone, to run {theirs[0].run.id}, which has it too: guest-" in warning
+
+
+async def test_what_an_operator_takes_out_is_left_by_the_retry_too(emptying: Emptyings) -> None:
+    """It keeps its host from being empty, and every retry names it; nothing is ever sent to it."""
+    runs: list[Any] = []
+    async with emptying(fleet(group("vm-{n}", 6)), MOVE, plan={"limits": {"concurrency": 1}}) as trial:
+        later: list[asyncio.Task[str]] = []
+
+        def skip(event: Event) -> None:
+            waiting = next(
+                vm for vm in trial.node.vms.values() if vm.uuid != event.vm_uuid and vm.host is trial.host("old-1")
+            )
+            later.append(asyncio.create_task(runs[0]._orders.skip(waiting.uuid, "ops@jump1")))
+
+        await trial.empty(upon("vm.started", skip), started=runs.append)
+        assert [await task for task in later] == ["skipped"]
+        [kept] = [str(vm.name) for vm in trial.report.vms if vm.outcome == "skipped"]
+        trial.hold_emptied({"old-1": NOT_EMPTY, "old-2": EMPTIED}, {kept: "skipped", "*": "migrated"}, code=1)
+        assert (trial.left("old-1"), trial.causes("old-1")) == ({kept: "skipped"}, {kept: "operator"})
+        for _ in range(2):
+            await trial.retry()
+            assert trial.left("old-1") == {kept: "excluded"}
+            assert [vm.name for vm in trial.report.run.excluded] == [kept]
+        assert trial.node.record.migrate_puts(trial.sim(kept).uuid) == 0
 
 
 async def test_a_vm_that_somebody_takes_away(emptying: Emptyings) -> None:

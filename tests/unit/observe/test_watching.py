@@ -331,7 +331,7 @@ def host(action: str, outcome: str | None, number: int = 1, **more: Any) -> Even
 def found(vms: int, **waves: int) -> Event:
     """So many VMs have turned up, in these waves."""
     names = [f"vm-{number}" for number in range(vms)][:10]
-    return event("vms.found", vms=vms, waves=waves, hosts=["h1"], names=names)
+    return event("vms.found", vms=vms, waves=waves, hosts=["h1"], names=names, spared=[])
 
 
 def test_hosts_are_counted_by_what_was_done_last() -> None:
@@ -381,13 +381,24 @@ def test_the_hosts_of_a_restore_are_counted() -> None:
         (host("disable", None), None),
         (
             host("maintain", "not_empty", evidence="2 VMs are left on it: a, b"),
-            "not_empty: host rack-12-host-01: 2 VMs are left on it: a, b",
+            "not_empty: host rack-12-host-01 was not put into maintenance, for it is not empty: 2 VMs are left on it: a, b",
         ),
-        (host("maintain", "failed", cause="HOST.1001"), "failed: host rack-12-host-01: HOST.1001"),
-        (host("maintain", "unknown"), "unknown: host rack-12-host-01: may or may not be in maintenance"),
+        (
+            host("maintain", "failed", cause="HOST.1001"),
+            "failed: host rack-12-host-01 could not be put into maintenance: HOST.1001",
+        ),
+        (host("maintain", "unknown"), "unknown: host rack-12-host-01 may or may not be in maintenance"),
         (host("disable", "done", name=None), "host h1 is disabled"),
         (host("disable", "done", name="a\x1b[1m\nb"), "host a\\x1b[1m b is disabled"),
         (found(3, app=2, db=1), "3 VMs have turned up on host h1, to have a turn too (app 2, db 1): vm-0, vm-1, vm-2"),
+        (
+            event("vms.found", vms=2, waves={"all": 1}, hosts=["h1"], names=["guest"], spared=["keeper"]),
+            "2 VMs have turned up on host h1, to have a turn too: guest; left alone, for it is protected: keeper",
+        ),
+        (
+            Event("budget.crossed", "", None, {"kind": "host_budget", "scope": "host h1", "count": 2, "limit": 1, "vms": 0}),
+            "a budget is crossed: 2 failures on one host (host h1), more than 1",
+        ),
         (found(1, all=1), "1 VM has turned up on host h1, to have a turn too: vm-0"),
         (begun(**EVACUATION), "4 targets, 3 to migrate, 1 to stop; 4 hosts to be emptied"),
         (

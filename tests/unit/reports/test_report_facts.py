@@ -53,6 +53,15 @@ def test_open_jobs_are_told_with_their_last_moment() -> None:
     ]
 
 
+def test_a_job_that_was_given_up_for_another_may_act_still() -> None:
+    """The stop before the cold one never answered: whoever starts the VM soon may see it stopped by that."""
+    calls = attempt(AttemptResult.TIMED_OUT), attempt(AttemptResult.SUCCEEDED, "2026-11-28T14:00:30Z")
+    facts = facts_of(VmRecord(uuid="a", outcome=Outcome.STOPPED_COLD, attempts=calls))
+    assert (facts.open_jobs, str(facts.open_until)) == (1, "2026-11-28 14:02:00+00:00")
+    calls = attempt(AttemptResult.LOST), attempt(AttemptResult.SUCCEEDED)
+    assert facts_of(VmRecord(uuid="a", outcome=Outcome.STOPPED_CLEAN, attempts=calls)).open_jobs == 0
+
+
 @pytest.mark.parametrize(("sent_at", "jobs"), [("2026-11-28T14:00:00Z", 0), ("nonsense", 1), (None, 1)])
 def test_jobs_that_cannot_act_any_more_are_no_news(sent_at: str | None, jobs: int) -> None:
     """A job whose last moment was before the end of the run is not warned of; one without a time is."""

@@ -69,8 +69,8 @@ def test_the_verdict_is_of_hosts_first_and_of_vms_then() -> None:
         ),
         (
             without_vms(one(disabled(), left_on_host=None), status="interrupted", evacuate=DISABLE),
-            "Interrupted; jobs may go on at the node, and 'orchestrator resume 20261128T140000Z-7f3a' carries on. "
-            "The only host was, when last read, disabled. No VM was a target.",
+            "Interrupted; jobs may go on at the node, and 'orchestrator resume 20261128T140000Z-7f3a' reads everything "
+            "once more and ends it. The only host was, when last read, disabled. No VM was a target.",
         ),
         (
             without_vms(one(), status="refused"),
@@ -153,7 +153,7 @@ def test_words_fit_what_was_to_be_done() -> None:
     """A VM that was to be migrated is not said to be `not stopped`."""
     run = evacuated().run
     assert (deed_of(run), done_words(deed_of(run))) == ("migrate_then_stop", "migrated or stopped")
-    assert action_words(run) == "empty hosts (migrate then stop VMs, put them into maintenance)"
+    assert action_words(run) == "empty hosts (migrate then stop VMs; the hosts are put into maintenance)"
     assert outcome_sentence("failed", "migrate").startswith("Not migrated;")
     assert outcome_sentence("failed", deed_of(run)).startswith("Neither migrated nor stopped;")
     assert outcome_sentence("migrated", deed_of(run)).startswith("Moved by this run")

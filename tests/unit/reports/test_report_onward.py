@@ -45,13 +45,20 @@ def emptied(*actions: Any, left: Any = (), **run: Any) -> RunReport:
         (stopped(window=WINDOW, not_reached=1), f"Next: {RETRY} (after the window's end with --window-end TIME)."),
         (stopped(already_stopped=1, not_found=1), ""),
         (stopped(status="running", failed=1), ""),
-        (stopped(parent="20261127T140000Z-0000", stopped_clean=1), ""),
+        (
+            replace(stopped(parent="20261127T140000Z-0000", stopped_clean=1), first="20261126T140000Z-0000"),
+            "Next: 'orchestrator restore 20261126T140000Z-0000' starts what was stopped.",
+        ),
         (stopped("start", parent="20261127T140000Z-0000", started=2), ""),
         (
             stopped("start", parent="20261127T140000Z-0000", failed=2),
             "Next: 'orchestrator restore 20261127T140000Z-0000' takes up what is left.",
         ),
-        (evacuated(), f"Next: {RETRY}; {RESTORE} opens the hosts again and starts what was stopped."),
+        (
+            evacuated(),
+            f"Next: {RETRY}, once 1 VM that is protected is off the hosts; "
+            f"{RESTORE} opens the hosts again and starts what was stopped.",
+        ),
         (emptied(disabled(), maintained(5), exit_code=0), f"Next: {RESTORE} opens the hosts again."),
         (emptied(deed("disable", HostOutcome.FAILED, 1)), f"Next: {RETRY}."),
     ],

@@ -52,12 +52,12 @@ LEFT = LeftOnHost(uuid="u", name="r", type=None, state="Running", why="appliance
             {"targets": 5, "stopped_clean": 1, "failed": 1},
             {"status": "running"},
             "This run is not finished, and nobody works on it: 'orchestrator resume r1' carries on. "
-            "1 of 5 VMs were, when last read, stopped; 1 failed; 3 have no outcome.",
+            "1 of 5 VMs was, when last read, stopped; 1 failed; 3 have no outcome.",
         ),
         (
             {"targets": 2, "stopped_clean": 1, "not_reached": 1},
             {"status": "stopped_early", "ended_by": "window"},
-            "Stopped early: the time window ended. 1 of 2 VMs are stopped; 1 never had its turn.",
+            "Stopped early: the time window ended. 1 of 2 VMs is stopped; 1 never had its turn.",
         ),
         (
             {"targets": 1},
