@@ -125,6 +125,10 @@ class Estimates:
         common = (seconds + every.flying * now - every.since) / (_PRIOR_WEIGHT + every.count)
         return (_PRIOR_WEIGHT * common + sums.seconds + sums.flying * now - sums.since) / (_PRIOR_WEIGHT + sums.count)
 
+    def assumed(self, uuid: str) -> bool:
+        """Is nothing measured that this VM's figures rest on?"""
+        return uuid not in self.known and not self.measured
+
     def of(self, uuid: str, host: str | None) -> Figures:
         """What this VM is going to take: its own figures, or the learned mean with its error."""
         return self.known.get(uuid) or self.unknown(host)

@@ -525,6 +525,7 @@ class Run:
         data: dict[str, Any] = {
             "name": row.name, "host": row.host_uuid, "host_name": host, "wave": place.queue.wave,
             "usual_seconds": round(self._expected(place.queue.verb, row), 1),
+            "assumed": self._estimates[place.queue.verb].assumed(row.uuid),
         }  # fmt: skip
         if saved is not None:
             data["since"] = clock.wall(saved.state.turn_at)

@@ -82,13 +82,15 @@ EVENTS: Mapping[str, Kind] = {
     "brake.raised": Kind("A step back towards the plan's limits.", _LIMITS),
     "brake.released": Kind("The plan's limits are back.", _LIMITS),
     "vm.started": Kind(
-        "A VM has its turn, and is expected to take so long; the rest is of one that another process has begun with.",
+        "A VM has its turn, and is expected to take so long (`assumed`: nobody has measured that); the rest is of one that "
+        "another process has begun with.",
         (
             "name",
             "host",
             "host_name",
             "wave",
             "usual_seconds",
+            "assumed",
             "since",
             "type",
             "sent_at",

@@ -25,6 +25,8 @@ class Flight:
     wave: str
     since: float
     usual_seconds: float | None
+    assumed: bool = False
+    """Nobody has measured what it usually takes."""
     phase: str = "read"
     """`read`, `waiting` (for its turn to be sent), or what was sent: `grace`, `cold`, `start`, `migrate`."""
     sent: float | None = None
@@ -208,7 +210,9 @@ class Picture:
             self._shown[data["host"]] = data["host_name"]
         host = self.host_name(data["host"])
         since = moment(data.get("since") or event.at)
-        flight = self.flights[uuid] = Flight(uuid, data["name"], host, data["wave"], since, data["usual_seconds"])
+        usual, assumed = data["usual_seconds"], bool(data.get("assumed"))
+        flight = Flight(uuid, data["name"], host, data["wave"], since, usual, assumed=assumed)
+        self.flights[uuid] = flight
         if data.get("sent_at") is not None:  # by the process before this one
             self._sent(flight, data, data["sent_at"])
         for tally in (self.waves.setdefault(data["wave"], Tally()), self.hosts.setdefault(host, Tally())):

@@ -238,7 +238,8 @@ def slow_line(flight: Flight, now: float) -> str:
     where = f"{one_line(flight.name or flight.uuid, 60)} on {one_line(flight.host or 'no host', 40)}"
     since = flight.since if flight.sent is None else flight.sent
     phase = f"{_PHASES.get(flight.phase, one_line(flight.phase))} for {now - since:.0f} s"
-    usual = f", usually {flight.usual_seconds:.0f} s in all" if flight.usual_seconds is not None else ""
+    known = "assumed" if flight.assumed else "usually"
+    usual = f", {known} {flight.usual_seconds:.0f} s in all" if flight.usual_seconds is not None else ""
     following = flight.next_step(now)
     if following is None:
         return f"{where}: {phase}{usual}"

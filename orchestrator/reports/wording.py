@@ -180,7 +180,7 @@ def host_tone(outcome: HostOutcome | None) -> str:
     match outcome:
         case HostOutcome.DONE | HostOutcome.ALREADY:
             return "good"
-        case HostOutcome.FAILED | HostOutcome.UNKNOWN | HostOutcome.NOT_EMPTY:
+        case HostOutcome.FAILED | HostOutcome.UNKNOWN | HostOutcome.NOT_EMPTY | HostOutcome.CAME_BACK:
             return "bad"
         case HostOutcome.NOT_REACHED:
             return "warn"

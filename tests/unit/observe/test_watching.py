@@ -274,6 +274,13 @@ def test_from_the_background_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -
     assert re.sub(r"\x1b\[[\d;]*m", "", said) == "failed: vm a: seen\n"
 
 
+def test_what_nobody_has_measured_is_called_assumed() -> None:
+    """In a journal's first run, before any VM has ended."""
+    first = event("vm.started", "a", **started("a").data, assumed=True)
+    (slow,) = picture_of(begun(), first, sent("a")).slow(NOW + 40)
+    assert slow_line(slow, NOW + 40).startswith("vm a on kvm-h1: shutting down for 40 s, assumed 20 s in all; ")
+
+
 def test_after_a_halt_no_cold_stop_is_announced() -> None:
     """Once nothing more is sent, a VM past its time is given up at the end of its wait, and that is what is said."""
     halted = event("run.halted", reason="operator", jobs=2)
