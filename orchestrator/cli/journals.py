@@ -7,7 +7,9 @@ import anyio
 
 from orchestrator import app
 from orchestrator.errors import UnknownRunError
+from orchestrator.journal.interface import Journal
 from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.model.report import RunRecord
 
 
 @contextmanager
@@ -23,6 +25,20 @@ def reading(url: str | None, run: str | None = None) -> Iterator[SqliteJournal]:
         yield journal
     finally:
         anyio.run(journal.close)
+
+
+def vm_named(journal: Journal, run: RunRecord, name: str, *, what: str = "target") -> str:
+    """A run's VM by UUID or by a unique name. Raises UnknownRunError; `what` is the word there for what it should be."""
+    plain = name.replace("-", "").lower()
+    found = [uuid for uuid in journal.uuids(run.id) if uuid == plain]
+    found = found or [vm.uuid for vm in journal.vms(run.id) if vm.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownRunError(f"{len(found)} targets of run {run.id} are called {name!r}: give the UUID of one")
+    raise UnknownRunError(
+        f"{name!r} is no {what} of run {run.id}: give a UUID or a name from 'orchestrator report {run.id} --format csv'"
+    )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`runs`, `show`, `report`: what the journal holds. They only read."""
 
-import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +8,15 @@ import click
 
 from orchestrator import app
 from orchestrator.cli import completing
-from orchestrator.cli.journals import reading
+from orchestrator.cli.journals import reading, vm_named
 from orchestrator.cli.options import journal_option
 from orchestrator.cli.streams import print_report
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import UnknownRunError, UsageError
-from orchestrator.journal.interface import HostKept, Journal
+from orchestrator.journal.interface import HostKept
 from orchestrator.model.counts import counted
 from orchestrator.model.fault import fault_of
-from orchestrator.model.report import AttemptRecord, RunRecord
+from orchestrator.model.report import AttemptRecord
 from orchestrator.model.safe import one_line
 from orchestrator.reports import RENDERERS
 
@@ -55,12 +54,15 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         if vm is None:
             print_report(opened.report(record.id))
             return
-        one = _subject(opened, record, vm)
-        if isinstance(one, HostKept):
-            for line in _host_lines(one):
+        plain, kept = vm.replace("-", "").lower(), opened.hosts(record.id)
+        hosts = [host for host in kept if host.row.uuid == plain] or [host for host in kept if host.row.name == vm]
+        if len(hosts) > 1:
+            raise UnknownRunError(f"{len(hosts)} hosts of run {record.id} are called {vm!r}: give the UUID of one")
+        if hosts:
+            for line in _host_lines(hosts[0]):
                 click.echo(line)
             return
-        found, events = opened.vm(record.id, one)
+        found, events = opened.vm(record.id, vm_named(opened, record, vm, what="VM or host"))
         click.echo(f"{one_line(found.name or '')} {found.uuid}: {found.outcome or 'no outcome yet'}")
         if found.evidence is not None:
             click.echo(f"  {one_line(found.evidence.text)}")
@@ -71,24 +73,6 @@ def show(run: str, vm: str | None, *, journal: str | None) -> None:
         for attempt in found.attempts:
             to = record.destinations.get(attempt.host_uuid or "", attempt.host_uuid)
             click.echo(f"  {_attempt_line(attempt, to)}")
-
-
-def _subject(journal: Journal, record: RunRecord, name: str) -> HostKept | str:
-    """The host, or the VM's UUID, that is meant. Raises UnknownRunError."""
-    uuid, hosts = name.replace("-", "").lower(), journal.hosts(record.id)
-    found: list[HostKept | str] = [host for host in hosts if host.row.uuid == uuid]
-    with contextlib.suppress(KeyError):
-        found = found or [journal.vm(record.id, uuid)[0].uuid]
-    found = found or [host for host in hosts if host.row.name == name]
-    found = found or [vm.uuid for vm in journal.vms(record.id) if vm.name == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UnknownRunError(f"{len(found)} in run {record.id} are called {name!r}: give the UUID of one")
-    raise UnknownRunError(
-        f"{name!r} is no VM or host of run {record.id}: give a UUID or a name from "
-        f"'orchestrator report {record.id} --format csv'"
-    )
 
 
 def _host_lines(host: HostKept) -> Iterator[str]:

@@ -14,6 +14,7 @@ from orchestrator.cli.journals import reading
 from orchestrator.cli.onlookers import Job, Started
 from orchestrator.cli.options import connection_options, journal_option, who_asks
 from orchestrator.engine.forecast import Forecast
+from orchestrator.engine.records import HostBefore
 from orchestrator.engine.undo import Undo
 from orchestrator.engine.window import in_words
 from orchestrator.journal.interface import Journal
@@ -66,7 +67,7 @@ def _find(conductor: Conductor, name: str) -> RunRecord:
     """The run that is meant. `last` is the newest that stopped something; of a retry, the run that it takes up."""
     with reading(conductor.journal, name) as journal:
         record = app.find_run(journal, name, able=app.can_restore, to="that has ended and stopped a VM or closed a host")
-        first = app.first_of(journal, record) if Verb(record.action) is Verb.STOP else record
+        first = journal.run(journal.origin(record.id)) if Verb(record.action) is Verb.STOP else record
     if name == "last":
         record = first
     conductor.tell_run(record.id)
@@ -115,21 +116,22 @@ def _confirm(record: RunRecord, who: str) -> Callable[[Undo, Forecast], Awaitabl
     return confirm
 
 
-_OPENING = {"enable": "to open first", "disable": "to take out of maintenance first, and to stay Disabled as before"}
-
-
 def _opening_lines(undo: Undo) -> list[str]:
-    """The hosts that are changed first, by what they become."""
-    lines = []
-    for action, words in _OPENING.items():
-        names = [host.row.name or host.row.uuid for host in undo.to_open() if host.actions[0].action == action]
-        if names:
-            shown = first_few((one_line(name, 60) for name in names), _MOST_HOSTS)
-            lines.append(f"{len(names):>6} host{'s' * (len(names) != 1)} {words}: {shown}")
-    if names := [host.row.name or host.row.uuid for host in undo.to_wait_for()]:
-        shown = first_few((one_line(name, 60) for name in names), _MOST_HOSTS)
-        lines.append(f"{len(names):>6} host{'s' * (len(names) != 1)} open already, to be waited for: {shown}")
-    return lines
+    """The hosts that come first, by what becomes of them."""
+    opened: dict[str, list[HostBefore]] = {"enable": [], "disable": []}
+    for host in undo.to_open():
+        opened[host.actions[0].action].append(host)
+    groups = (
+        (opened["enable"], "to open first"),
+        (opened["disable"], "to take out of maintenance first, and to stay Disabled as before"),
+        (undo.to_wait_for(), "open already, to be waited for"),
+    )
+    return [
+        f"{len(hosts):>6} host{'s' * (len(hosts) != 1)} {words}: "
+        + first_few((one_line(host.row.name or host.row.uuid, 60) for host in hosts), _MOST_HOSTS)
+        for hosts, words in groups
+        if hosts
+    ]
 
 
 def _host_lines(undo: Undo) -> list[str]:

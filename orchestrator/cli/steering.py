@@ -5,11 +5,10 @@ import click
 
 from orchestrator import app
 from orchestrator.cli.completing import runs, vms
+from orchestrator.cli.journals import vm_named
 from orchestrator.cli.options import journal_option
 from orchestrator.engine.again import is_unfinished
 from orchestrator.errors import RefusedError, UsageError
-from orchestrator.journal.interface import Journal
-from orchestrator.model.report import RunRecord
 from orchestrator.model.safe import one_line
 
 _WAIT_SECONDS = 10.0
@@ -49,7 +48,8 @@ async def _steer(run: str, what: str, vm: str | None, url: str | None) -> int:
         alive = held is not None and held.alive
         if not alive and what != "skip":
             raise RefusedError(f"nobody works on run {record.id}: carry it on with 'orchestrator resume {record.id}'")
-        answer = await app.tell(record, journal, what, _target(record, journal, vm), patience_seconds=_WAIT_SECONDS * alive)
+        target = None if vm is None else vm_named(journal, record, vm)
+        answer = await app.tell(record, journal, what, target, patience_seconds=_WAIT_SECONDS * alive)
     finally:
         await journal.close()
     if answer is None:
@@ -57,18 +57,3 @@ async def _steer(run: str, what: str, vm: str | None, url: str | None) -> int:
         return 0
     click.echo(one_line(answer))
     return 0
-
-
-def _target(record: RunRecord, journal: Journal, vm: str | None) -> str | None:
-    """The UUID of the target that is meant."""
-    if vm is None:
-        return None
-    plain = vm.replace("-", "").lower()
-    found = [target.uuid for target in journal.vms(record.id) if plain == target.uuid or vm == target.name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{len(found)} targets of run {record.id} are called {vm!r}: give the UUID of one")
-    raise UsageError(
-        f"{vm!r} is no target of run {record.id}: give a UUID or a name from 'orchestrator report {record.id} --format csv'"
-    )
