@@ -446,14 +446,6 @@ def can_restore(journal: Journal, run: RunRecord) -> bool:
     return any(closed) or any(vm.outcome in STOPPED for vm in journal.vms(run.id))
 
 
-def first_of(journal: Journal, run: RunRecord) -> RunRecord:
-    """The run that a retry, or a retry of one, takes up; itself where it is none."""
-    known = {other.id: other for other in journal.runs()}
-    while run.parent_run in known:
-        run = known[run.parent_run]
-    return run
-
-
 def plan_of(journal: Journal, run_id: str) -> PlanFile:
     """The plan of a run, as it was when the run began. Raises JournalError."""
     return kept_plan(journal.plan_file(run_id))

@@ -71,7 +71,7 @@ class ChangedHosts:
         return {uuid: host.row.name for uuid, host in self._hosts.items()}
 
     @property
-    def known(self) -> dict[str, dict[HostAction, HostOutcome | None]]:
+    def so_far(self) -> dict[str, dict[HostAction, HostOutcome | None]]:
         """What is done to each, in the order of its beginning, and what became of that; hosts without any are left out."""
         hosts = ((uuid, {record.action: record.outcome for record in host.actions}) for uuid, host in self._hosts.items())
         return {uuid: actions for uuid, actions in hosts if actions}

@@ -45,8 +45,8 @@ class Halt:
 
     def expire(self, at_end: Literal["cold", "abandon"]) -> None:
         """The window has ended: this becomes of what is in flight."""
-        self.closed, self.ended, self.at_end = True, True, at_end
-        self._tell()
+        self.at_end = at_end
+        self.end()
         for act in list(self._at_expiry):
             act()
 

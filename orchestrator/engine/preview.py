@@ -332,8 +332,8 @@ def _ha_warnings(plan: Plan, vms: Sequence[PreviewVm], unreadable: str | None) -
 
 
 def _to_do(action: str | None) -> str:
-    words = {None: "be left", "stop": "be stopped", "migrate": "be migrated", _STAY: "stay, for it cannot be migrated"}
-    return words.get(action, "be left")
+    words = {"stop": "be stopped", "migrate": "be migrated", _STAY: "stay, for it cannot be migrated"}
+    return words.get(action or "", "be left")
 
 
 def drift(before: Mapping[str, Any] | Preview, now: Preview) -> tuple[list[str], list[str]]:

@@ -280,7 +280,7 @@ class Run:
                 "evacuate": self._plan.evacuate.vms if self._plan.evacuate is not None else None,
             }  # fmt: skip
         if self._changed_hosts is not None:
-            counts["host_actions"] = self._changed_hosts.known
+            counts["host_actions"] = self._changed_hosts.so_far
         if opening.plan_file is not None:
             whole = opening.records if opening.whole is None else opening.whole()
             await self._journal.begin(

@@ -151,6 +151,10 @@ class Journal(Protocol):
         """Every run, the newest first."""
         ...
 
+    def origin(self, run_id: str) -> str:
+        """The run that a retry or restore, or one of one, takes up, as far as the journal has it; of any other itself."""
+        ...
+
     def report(self, run_id: str) -> RunReport:
         """A run's report, its VMs streamed from the journal. Raises KeyError for an unknown run."""
         ...

@@ -109,6 +109,10 @@ class MemoryJournal:
         """Every run, the newest first."""
         return store.read_runs(self._connection)
 
+    def origin(self, run_id: str) -> str:
+        """The run that it takes up in the end."""
+        return store.read_origin(self._connection, run_id)
+
     def report(self, run_id: str) -> RunReport:
         """A run's report."""
         return build_report(self._connection, run_id)

@@ -145,6 +145,11 @@ class SqliteJournal:
         with self._readable():
             return store.read_runs(self._reader)
 
+    def origin(self, run_id: str) -> str:
+        """The run that it takes up in the end."""
+        with self._readable():
+            return store.read_origin(self._reader, run_id)
+
     def report(self, run_id: str) -> RunReport:
         """A run's report."""
 

@@ -428,6 +428,18 @@ def read_run(connection: sqlite3.Connection, run_id: str) -> tuple[RunRecord, li
     )
 
 
+def read_origin(connection: sqlite3.Connection, run_id: str) -> str:
+    """The run that a retry or restore, or one of one, takes up, as far as the journal has it; of any other itself."""
+    parents = "SELECT parent.id FROM run JOIN run AS parent ON parent.id = json_extract(run.record, '$.parent_run')"
+    seen = {run_id}
+    while True:
+        row = connection.execute(f"{parents} WHERE run.id = ?", (run_id,)).fetchone()
+        if row is None or row[0] in seen:
+            return run_id
+        run_id = str(row[0])
+        seen.add(run_id)
+
+
 def read_plan_file(connection: sqlite3.Connection, run_id: str) -> Mapping[str, Any]:
     """What `begin_writes` was given. Raises KeyError."""
     row = connection.execute("SELECT plan_file FROM run WHERE id = ?", (run_id,)).fetchone()

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from orchestrator.model.counts import counted
+from orchestrator.model.counts import counted, was
 from orchestrator.model.outcome import STOPPED, AttemptResult, Outcome
 from orchestrator.model.report import AttemptRecord, RunReport
 from orchestrator.reports.explain import explanation
@@ -18,7 +18,9 @@ NAMED_OUTCOMES = (Outcome.CAME_BACK, Outcome.UNKNOWN, Outcome.FAILED, Outcome.NO
 """Outcomes that somebody has to follow up, most surprising first."""
 
 _DONE = STOPPED | {Outcome.ALREADY_STOPPED, Outcome.STARTED, Outcome.ALREADY_RUNNING, Outcome.MIGRATED}
-_OPEN_RESULTS = frozenset({AttemptResult.LOST, AttemptResult.TIMED_OUT, AttemptResult.RUNNING})
+_MAY_ACT = frozenset({AttemptResult.TIMED_OUT, AttemptResult.RUNNING})
+"""Calls whose job may go on after another was sent; of the last one also what was lost."""
+_OPEN_RESULTS = _MAY_ACT | {AttemptResult.LOST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Facts:
                 ("running", "that it went off again") if self.deed == "start" else (done_words(self.deed), "a comeback")
             )
             notes.append(
-                f"{counted(self.not_reread)} counted as {done} {_be(self.not_reread)} not read again later, "
+                f"{counted(self.not_reread)} counted as {done} {was(self.not_reread)} not read again later, "
                 f"so nothing here rules out {undone}."
             )
         if self.late:
@@ -92,9 +94,7 @@ def gather(report: RunReport) -> Facts:
         if vm.outcome in facts.named and len(facts.named[vm.outcome]) < NAMED:
             facts.named[vm.outcome].append(Named(vm.uuid, vm.name or vm.uuid, names.shown(vm.host_uuid), explanation(vm)))
         # Of a VM that is stopped too: whoever starts it soon may see it stopped again by the old job.
-        ends = [
-            _acts_until(attempt) for attempt in vm.attempts[:-1] if attempt.result in _OPEN_RESULTS - {AttemptResult.LOST}
-        ]
+        ends = [_acts_until(attempt) for attempt in vm.attempts[:-1] if attempt.result in _MAY_ACT]
         ends += [_acts_until(attempt) for attempt in vm.attempts[-1:] if attempt.result in _OPEN_RESULTS]
         ends = [end for end in ends if end is None or finished is None or end > finished]
         facts.open_jobs += bool(ends)
@@ -117,7 +117,3 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _be(count: int) -> str:
-    return "was" if count == 1 else "were"

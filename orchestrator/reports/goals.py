@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from orchestrator.model.counts import counted
+from orchestrator.model.counts import are, counted
 from orchestrator.model.hostwords import host_state, host_words
 from orchestrator.model.outcome import HOST_GOOD, HostOutcome
 from orchestrator.model.report import HostActionRecord, HostRecord, RunRecord, RunReport
@@ -141,13 +141,13 @@ def goals_sentence(report: RunReport) -> str:
         by[goal(host, run)].append(host)
     reached = len(by[Goal.REACHED])
     one = reached == 1 or len(hosts) == 1
-    be = _be(int(one)) if ended else f"{'was' if one else 'were'}, when last read,"
+    be = are(int(one)) if ended else f"{'was' if one else 'were'}, when last read,"
     if reached == len(hosts):
         which = "The only host" if reached == 1 else f"All {reached} hosts"
         return f"{which} {be} {_state(run, reached)}."
     parts = [f"{reached} of {counted(len(hosts), 'host')} {be} {_state(run, reached)}"]
     if wrong := by[Goal.MISSED]:
-        parts.append(f"{len(wrong)} {_be(len(wrong))} not: {_named(wrong, HostNames.of(report))}")
+        parts.append(f"{len(wrong)} {are(len(wrong))} not: {_named(wrong, HostNames.of(report))}")
     if left := len(by[Goal.LEFT]):
         parts.append(f"{left} {'was' if left == 1 else 'were'} left alone")
     if pending := len(by[Goal.PENDING]):
@@ -167,7 +167,3 @@ def _named(hosts: list[HostRecord], names: HostNames) -> str:
     if more := len(hosts) - len(shown):
         shown.append(f"and {more} more")
     return ", ".join(shown)
-
-
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"

@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Self
 
-from orchestrator.model.counts import counted
+from orchestrator.model.counts import are, counted
 from orchestrator.model.report import HostRecord, LeftOnHost, RunReport
 from orchestrator.reports.wording import reason_phrase, without_outcome
 
@@ -63,7 +63,7 @@ def _doubts(host: HostRecord) -> list[str]:
         doubts.append(f"{counted(unknown)} there may still run")
     # A host is powered off on the word of this report, so what contradicts an empty list is said, not weighed.
     if elsewhere := sum(host.totals.get(word, 0) for word in ("failed", "came_back", "not_reached")):
-        doubts.append(f"{elsewhere} of its targets {_be(elsewhere)} not stopped")
+        doubts.append(f"{elsewhere} of its targets {are(elsewhere)} not stopped")
     if pending := without_outcome(host.totals):
         doubts.append(f"{counted(pending)} there without an outcome")
     if host.status not in (None, "Connected"):
@@ -108,16 +108,12 @@ def hosts_sentence(hosts: Iterable[HostRecord]) -> str:
     total = counts.total()
     if not total:
         return ""
-    be = _be(1 if total == 1 else counts[Standing.EMPTY])
+    be = are(1 if total == 1 else counts[Standing.EMPTY])
     parts = [f"{counts[Standing.EMPTY]} of {counted(total, 'host')} {be} empty"]
     if number := counts[Standing.OCCUPIED]:
-        parts.append(f"{number} {_be(number)} not")
+        parts.append(f"{number} {are(number)} not")
     if number := counts[Standing.DOUBTFUL]:
-        parts.append(f"{number} {_be(number)} not certain")
+        parts.append(f"{number} {are(number)} not certain")
     if number := counts[Standing.UNREAD]:
         parts.append(f"{number} could not be read")
     return "; ".join(parts) + "."
-
-
-def _be(count: int) -> str:
-    return "is" if count == 1 else "are"

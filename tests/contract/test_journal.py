@@ -359,6 +359,16 @@ async def test_hosts_are_kept_with_what_is_done_to_them(journal: Journal) -> Non
     assert journal.hosts("nothing") == []
 
 
+async def test_what_a_run_takes_up_in_the_end(journal: Journal) -> None:
+    """Of a retry of a retry the first run; of one whose parent the journal does not have, and of any other, itself."""
+    first = await begin(journal, a_run())
+    retry = await begin(journal, a_run("20261129T220000Z-0001", parent_run=first.id))
+    again = await begin(journal, a_run("20261130T220000Z-0002", parent_run=retry.id))
+    lone = await begin(journal, a_run("20261130T230000Z-0003", parent_run="20261101T000000Z-dead"))
+    assert [journal.origin(run.id) for run in (first, retry, again, lone)] == [first.id, first.id, first.id, lone.id]
+    assert journal.report(again.id).first == first.id
+
+
 async def test_vms_that_join_come_last_and_once(journal: Journal) -> None:
     """A target that turns up stands behind those that there are; one that is there already is left as it is."""
     run = await begin(journal, a_run(), some_vms(3, 1))
