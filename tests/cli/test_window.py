@@ -109,7 +109,10 @@ def test_a_window_too_short(cli: Cli, node: Node) -> None:
     assert left
     assert {vm["reason"] for vm in left} == {"window"}
     assert any(warning.startswith("the forecast crosses the window") for warning in report["run"]["warnings"])
-    assert all(attempt["sent_at"] < report["run"]["window"]["end"] for vm in report["vms"] for attempt in vm["attempts"])
+    calls = [(vm["outcome"], attempt["sent_at"]) for vm in report["vms"] for attempt in vm["attempts"]]
+    assert all(sent_at < report["run"]["window"]["end"] for _, sent_at in calls if sent_at is not None)
+    # The window may close between an intent and its call, which is held back then.
+    assert {outcome for outcome, sent_at in calls if sent_at is None} <= {"not_reached"}
     assert "the window has closed" in done.err
     retried = cli("retry", "last", "--yes", "--window-end", soon(600))
     assert retried.code == 0

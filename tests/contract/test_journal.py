@@ -5,6 +5,7 @@ import gc
 import random
 import sqlite3
 import stat
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -188,7 +189,10 @@ async def test_many_intents_share_a_commit(tmp_path: Path, monkeypatch: pytest.M
 
 
 async def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
-    """Three times as many events and notes take no more memory, as long as something durable is awaited now and then."""
+    """Three times as many events and notes take no more memory, as long as something durable is awaited now and then.
+
+    The writer has its turn only then: how much waits for it does not depend on how busy the machine is.
+    """
 
     async def peak(count: int) -> int:
         journal = SqliteJournal(tmp_path / f"{count}.sqlite")
@@ -212,9 +216,14 @@ async def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
         await journal.close()
         return most
 
-    await peak(1_000)  # what is made once
-    few, many = await peak(6_000), await peak(18_000)
-    assert many < 1.5 * few
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60.0)
+    try:
+        await peak(1_000)  # what is made once
+        few, many = await peak(6_000), await peak(18_000)
+    finally:
+        sys.setswitchinterval(interval)
+    assert many < 1.2 * few, (few, many)
 
 
 async def test_a_closed_journal_is_one_file(tmp_path: Path) -> None:
