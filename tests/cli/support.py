@@ -227,9 +227,9 @@ class Cli:
         return path
 
     def report(self) -> Any:
-        """The newest run's report.json."""
-        newest = sorted((self.folder / "reports").glob("*/report.json"))[-1]
-        return json.loads(newest.read_text("utf-8"))
+        """The newest run's report.json; ids of one second do not tell which that is."""
+        reports = [json.loads(path.read_text("utf-8")) for path in (self.folder / "reports").glob("*/report.json")]
+        return max(reports, key=lambda report: report["run"]["started_at"])
 
     def leaks(self, secrets: tuple[str, ...]) -> list[str]:
         """Files that hold one of these."""
